@@ -1,0 +1,1 @@
+//! A checked load: every block is a register, every answer is proved.

@@ -1,0 +1,1 @@
+//! The control API: its types, its client and what its servers share.

@@ -1,0 +1,45 @@
+//! The one narrow trait that everything which holds blocks implements: a file, memory, a remote NBD
+//! server, a volume under migration, the switch's path to an upstream. Behaviour is added by small
+//! wrappers that implement it over another device.
+//!
+//! It owns no memory but what passes through: data is [`bytes::Bytes`], so that a request can be
+//! kept for replay, mirrored and written locally without a copy.
+
+mod failure;
+mod info;
+mod request;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use failure::{Errno, Failure};
+pub use info::{DeviceInfo, Features, PAYLOAD_MAX};
+pub use request::{ReadPart, Reply, Request, Segment, SegmentState};
+
+/// The answer to a [`Request`], on its way.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
+/// Something that holds `info().size` bytes and answers requests for them.
+///
+/// A caller sends only requests that fit: inside the size, with features that `info` offers
+/// ([`DeviceInfo::check`] tells). Requests may be under way at the same time and be answered in any
+/// order; a caller that needs an order between overlapping ones waits for the answers.
+pub trait Device: Send + Sync + 'static {
+    /// What the device is and can do; asked once at open, constant afterwards.
+    fn info(&self) -> &DeviceInfo;
+
+    /// Executes the request. Work may begin before the answer is first polled; dropping the answer
+    /// does not cancel it.
+    fn call(&self, request: Request) -> Answer;
+}
+
+impl<D: Device + ?Sized> Device for Arc<D> {
+    fn info(&self) -> &DeviceInfo {
+        (**self).info()
+    }
+
+    fn call(&self, request: Request) -> Answer {
+        (**self).call(request)
+    }
+}

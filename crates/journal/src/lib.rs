@@ -1,0 +1,1 @@
+//! Durable records: append-only, checksummed, torn tails cut.

@@ -1,0 +1,1 @@
+//! The migration protocol as state machines without clock, socket or disk.

@@ -1,0 +1,1 @@
+//! NBD sessions over real sockets: the serving side and the client side.

@@ -1,0 +1,1 @@
+//! The NBD protocol without sockets: handshakes, requests and replies, both sides.

@@ -1,0 +1,1 @@
+//! What both storage programs share: listeners, sessions, volumes.

@@ -1,0 +1,1 @@
+//! A seeded world of clock, network and disks that runs the state machines.

@@ -1,0 +1,1 @@
+//! Backing stores: file, block device, memory, remote NBD server.

@@ -1,0 +1,3 @@
+//! switch-proxy
+
+fn main() {}

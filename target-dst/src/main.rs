@@ -1,0 +1,3 @@
+//! target-dst
+
+fn main() {}

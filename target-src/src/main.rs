@@ -1,0 +1,3 @@
+//! target-src
+
+fn main() {}

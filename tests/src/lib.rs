@@ -1,0 +1,1 @@
+//! Promises, kept on the real programs.
