@@ -1,0 +1,19 @@
+//! The messages of the control API, as JSON. Paths stand beside each type.
+//!
+//! Identities (migration, token, session) are hexadecimal text; addresses of the data side are NBD
+//! URIs without an export (`nbd://HOST:PORT`, `nbd+unix:///?socket=PATH`), those of the control side
+//! are `http://HOST:PORT` or `unix:/path`. Sizes, addresses and cursors are bytes.
+
+mod migration;
+mod route;
+mod volume;
+
+pub use migration::{
+    AbortRequest, AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, CommitReply,
+    CommitRequest, FinishCheckpoint, OwnReply, OwnRequest, PartyAddress, PauseRequest, ReadyReply,
+    ReadyRequest, ReceiveReply, ReceiveRequest, ReservedQuery, ReservedReply, RetireReply,
+    SendReply, SendRequest, SettleReply, SettleRequest, SlowDestination, TermReply, TermRequest,
+    VerifyReply, VerifyRequest,
+};
+pub use route::{Arrangement, MoveReply, PrepareReply, PrepareRequest, RouteStatus};
+pub use volume::{DigestStatus, MigrationStatus, ProgramStatus, VolumeRole, VolumeStatus};
