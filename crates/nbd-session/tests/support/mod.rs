@@ -5,14 +5,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use blockferry_block::Extent;
+use blockferry_block::{BootId, ClaimEpoch, Extent, Generation, MigrationId, SessionId, Token};
 use blockferry_device::{
     Answer, Device, DeviceInfo, Errno, Failure, Features, ReadPart, Reply, Request, Segment,
     SegmentState,
 };
 use blockferry_nbd_session::{
     Address, ConnectOptions, ExportEntry, Exports, FenceRequest, Hello, Limits, Listener,
-    OpenError, Opened,
+    OpenError, Opened, Role, RoleClaim,
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -331,4 +331,20 @@ pub fn bytes(reply: Reply) -> Vec<u8> {
 /// Bytes that differ from place to place.
 pub fn pattern(length: usize) -> Bytes {
     (0..length).map(|i| u8::try_from((i * 7 + i / 251) % 256).unwrap()).collect()
+}
+
+/// A claim to be a mirror.
+pub fn claim() -> RoleClaim {
+    RoleClaim {
+        role: Role::Mirror,
+        standby: true,
+        migration: MigrationId::from_bytes([1; 16]),
+        token: Token::from_bytes([2; 32]),
+        session: SessionId::from_bytes([3; 16]),
+        generation: Generation(4),
+        source_boot: BootId(5),
+        destination_boot: BootId(6),
+        claim_epoch: ClaimEpoch(7),
+        arrangement: "unix:/run/switch.sock".to_owned(),
+    }
 }
