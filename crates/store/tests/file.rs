@@ -162,6 +162,10 @@ async fn a_block_status_tells_data_from_holes() {
         let told: Vec<_> = told.iter().map(|segment| (segment.length, segment.state)).collect();
         let (data, hole) = (SegmentState::DATA, SegmentState::HOLE);
         assert_eq!(told, [(MIB, hole), (MIB, data), (2 * MIB + 1, hole)]);
+        trim(&store, extent(MIB, MIB + 65536)).await.unwrap();
+        let again = status(&store, extent(MIB, 2 * MIB), false).await.unwrap();
+        assert_eq!((again[0].length, again[0].state), (65536, hole));
+        write(&store, MIB, &[1; 65536]).await.unwrap();
         let one = status(&store, extent(MIB + 5, 3 * MIB), true).await.unwrap();
         assert_eq!(one.len(), 1);
         assert_eq!((one[0].length, one[0].state), (MIB - 5, data));
@@ -169,15 +173,17 @@ async fn a_block_status_tells_data_from_holes() {
 }
 
 #[tokio::test]
-async fn a_large_read_reports_holes_unless_one_part_is_asked_for() {
+async fn a_large_read_reports_the_hole_it_begins_with_unless_one_part_is_asked_for() {
     for directory in directories() {
         let path = sparse_file(directory.path(), 3 * MIB);
         let store = FileStore::open(&path, false).unwrap();
         write(&store, MIB, &vec![1; 1 << 20]).await.unwrap();
         let whole = extent(0, 3 * MIB);
         let parts = read_parts(&store, whole).await.unwrap();
-        let data = ReadPart::Data(Bytes::from(vec![1; 1 << 20]));
-        assert!(parts == [ReadPart::Hole(MIB), data, ReadPart::Hole(MIB)]);
+        let data = [vec![1; 1 << 20], vec![0; 1 << 20]].concat();
+        assert!(parts == [ReadPart::Hole(MIB), ReadPart::Data(Bytes::from(data))]);
+        let parts = read_parts(&store, extent(2 * MIB, 3 * MIB)).await.unwrap();
+        assert_eq!(parts, [ReadPart::Hole(MIB)]);
         let reply = store.call(Request::Read { extent: whole, dont_fragment: true }).await.unwrap();
         assert!(matches!(reply, blockferry_device::Reply::Read(parts) if parts.len() == 1));
     }

@@ -7,18 +7,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use blockferry_block::Extent;
-use blockferry_device::{Errno, Failure, Features, PAYLOAD_MAX, ReadPart, Reply, SegmentState};
+use blockferry_device::{Errno, Failure, Features, PAYLOAD_MAX, ReadPart, Reply};
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, pread, preadv2, pwrite, pwritev2, retry_on_intr};
 use tracing::error;
 
-/// Shortest read in bytes for which holes are looked for: below, asking costs more than reading.
-const SPARSE_READ_MIN: u64 = 64 << 10;
+use super::sparse::KnownData;
 
-/// Runs of data and holes that one read is split into, at most; the rest is read as data.
-const SPARSE_RUNS_MAX: usize = 64;
+/// Shortest hole in bytes that a read reports: to ask about a shorter one costs more than to read it.
+const HOLE_MIN: u64 = 64 << 10;
 
 /// The page cache's unit in bytes. A write that covers pages only in part may have to read them.
 const PAGE: u64 = 4096;
@@ -61,6 +60,8 @@ pub(super) struct Image {
     pub(super) sync_file: File,
     /// A writeback failed: something that was answered may be lost.
     pub(super) lost_write: AtomicBool,
+    /// Data that a block status found last.
+    pub(super) known_data: KnownData,
 }
 
 impl Image {
@@ -91,43 +92,22 @@ impl Image {
         (read == Ok(buffer.len())).then(|| Bytes::from(buffer))
     }
 
-    /// Reads the extent; larger holes are reported as such unless one part was asked for.
+    /// Reads the extent; a larger hole at its start is reported as such unless one part was asked
+    /// for. Later holes are read: to find where data ends the kernel may walk to the file's end.
     pub(super) fn read(&self, extent: Extent, dont_fragment: bool) -> Result<Reply, Failure> {
-        if dont_fragment || extent.len() < SPARSE_READ_MIN || !self.abilities.tells_holes {
-            return self.read_data(extent).map(one_part);
-        }
         let mut parts = Vec::new();
-        let mut data = Extent::between(extent.start(), extent.start());
-        for (run, state) in self.runs(extent)? {
-            if state == SegmentState::HOLE && run.len() >= SPARSE_READ_MIN {
-                self.push_data(&mut parts, data)?;
-                parts.push(ReadPart::Hole(run.len()));
-                data = Extent::between(run.end(), run.end());
-            } else {
-                data = Extent::between(data.start(), run.end());
+        let mut data = extent;
+        if !dont_fragment && extent.len() >= HOLE_MIN && self.abilities.tells_holes {
+            let (hole, rest) = extent.split_at(self.data_from(extent)?);
+            if hole.len() >= HOLE_MIN {
+                parts.push(ReadPart::Hole(hole.len()));
+                data = rest;
             }
         }
-        self.push_data(&mut parts, Extent::between(data.start(), extent.end()))?;
-        Ok(Reply::Read(parts))
-    }
-
-    /// The first runs of data and holes of the extent.
-    fn runs(&self, extent: Extent) -> Result<Vec<(Extent, SegmentState)>, Failure> {
-        let mut at = extent.start();
-        let runs = self.segments(extent, SPARSE_RUNS_MAX)?;
-        let placed = runs.into_iter().map(|segment| {
-            let run = Extent::between(at, at + segment.length);
-            at = run.end();
-            (run, segment.state)
-        });
-        Ok(placed.collect())
-    }
-
-    fn push_data(&self, parts: &mut Vec<ReadPart>, extent: Extent) -> Result<(), Failure> {
-        if !extent.is_empty() {
-            parts.push(ReadPart::Data(self.read_data(extent)?));
+        if !data.is_empty() {
+            parts.push(ReadPart::Data(self.read_data(data)?));
         }
-        Ok(())
+        Ok(Reply::Read(parts))
     }
 
     fn read_data(&self, extent: Extent) -> Result<Bytes, Failure> {

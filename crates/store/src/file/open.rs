@@ -12,6 +12,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::FileStore;
 use super::image::{Abilities, Image, Medium};
+use super::sparse::KnownData;
 use crate::StoreError;
 
 /// `f_type` of tmpfs (`statfs(2)`).
@@ -119,6 +120,7 @@ fn image(path: &Path, file: File, read_only: bool) -> Result<Image, StoreError> 
         file,
         sync_file,
         lost_write: AtomicBool::new(false),
+        known_data: KnownData::nothing(),
     })
 }
 

@@ -51,7 +51,10 @@ impl Image {
 
     fn allocate(&self, extent: Extent, flags: FallocateFlags) -> Result<bool, Failure> {
         match retry_on_intr(|| fallocate(&self.file, flags, extent.start(), extent.len())) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.known_data.forget();
+                Ok(true)
+            }
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
             Err(errno) => Err(io_failure(errno)),
         }
