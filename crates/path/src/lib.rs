@@ -7,12 +7,14 @@
 //! sends them again ("Sessions and replay" in the design). Told to, it moves to another upstream
 //! without holding a request ("Commit", step 4).
 //!
-//! It does not know where owners are, nor what a session may claim: that is the [`Fabric`]'s.
+//! It does not know where owners are, nor what a session may claim: that is the [`Fabric`]'s. The one
+//! over real sockets is [`NbdFabric`].
 
 mod driver;
 mod fabric;
 mod fit;
 mod machine;
+mod nbd;
 mod order;
 mod path;
 mod queue;
@@ -24,5 +26,6 @@ mod table;
 pub use fabric::{CallError, Fabric, FenceOutcome, Link, Opening, UpstreamError};
 pub use fit::{Misfit, fits};
 pub use machine::NOT_THE_OWNER;
+pub use nbd::{Locate, NbdFabric, NbdLink};
 pub use order::WriteOrder;
 pub use path::{Path, PathOptions, PathState, PathStatus, PrepareError};
