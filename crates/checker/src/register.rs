@@ -143,7 +143,7 @@ impl<V: Copy + PartialEq> Register<V> {
         let legal = self.judge(at, begin, piece, content)?;
         if let [id] = *legal {
             self.returned(id, begin, at);
-            self.learn(id, piece, content);
+            self.learn(piece, content);
         } else if !legal.is_empty() {
             self.leave_open(Unresolved { begin, end: at, ids: legal });
         }
@@ -181,7 +181,7 @@ impl<V: Copy + PartialEq> Register<V> {
         self.candidates.iter().filter(|other| other.id != candidate.id).all(|other| {
             let before = first_end < other.last_begin;
             let after = other.first_end < last_begin;
-            !(before && after) && !candidate.superseded(other, begin)
+            !(before && after || candidate.superseded(other, begin))
         })
     }
 
@@ -212,9 +212,10 @@ impl<V: Copy + PartialEq> Register<V> {
         }
     }
 
-    fn learn(&mut self, id: WriteId, piece: Extent, content: &impl Content<V>) {
-        if let Some(candidate) = self.candidates.iter_mut().find(|c| c.id == id) {
-            candidate.value = content.learn(piece, candidate.value);
+    /// Beside a write the content may have been a mixture that only looks like an unknown value.
+    fn learn(&mut self, piece: Extent, content: &impl Content<V>) {
+        if let [only] = &mut *self.candidates {
+            only.value = content.learn(piece, only.value);
         }
     }
 

@@ -32,6 +32,13 @@ pub struct ReadUnderWay {
     extent: Extent,
 }
 
+impl ReadUnderWay {
+    /// What is read.
+    pub const fn extent(&self) -> Extent {
+        self.extent
+    }
+}
+
 /// A piece of a read that no order of the operations explains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding<V> {
