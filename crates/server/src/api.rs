@@ -9,10 +9,10 @@ use blockferry_block::VolumeName;
 use blockferry_control::ApiError;
 use blockferry_control::api::{
     AbortRequest, AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, CommitReply,
-    CommitRequest, FinishCheckpoint, OwnReply, OwnRequest, PauseRequest, ProgramStatus,
-    ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, ReservedQuery, ReservedReply,
-    RetireReply, SendReply, SendRequest, SettleReply, SettleRequest, TermReply, TermRequest,
-    VerifyReply, VerifyRequest, VolumeStatus,
+    CommitRequest, FinishCheckpoint, OwnReply, OwnRequest, PauseRequest, ProgramStatus, ReadyReply,
+    ReadyRequest, ReceiveReply, ReceiveRequest, ReservedQuery, ReservedReply, RetireReply,
+    SendReply, SendRequest, SettleReply, SettleRequest, TermReply, TermRequest, VerifyReply,
+    VerifyRequest, VolumeStatus,
 };
 
 use crate::metrics;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use blockferry_control::{HostPort, ListenAddress};
+use blockferry_control::ListenAddress;
 use blockferry_nbd_session::Address;
 use clap::Args;
 use serde::Deserialize;
@@ -157,13 +157,4 @@ fn parse_faults(names: &[String]) -> Result<blockferry_migration::Faults> {
         }
     }
     Ok(faults)
-}
-
-/// How others reach an address that was bound, with the advertised host in its place.
-pub(crate) fn advertised(bound: &HostPort, advertise: Option<&str>) -> String {
-    match advertise {
-        Some(host) if host.contains(':') => format!("[{host}]:{}", bound.port()),
-        Some(host) => format!("{host}:{}", bound.port()),
-        None => bound.to_string(),
-    }
 }

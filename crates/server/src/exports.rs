@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use blockferry_block::{Token, VolumeName};
-use blockferry_nbd_session::{
-    ExportEntry, Exports, FenceRequest, Hello, OpenError, Opened,
-};
+use blockferry_nbd_session::{ExportEntry, Exports, FenceRequest, Hello, OpenError, Opened};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 

@@ -39,7 +39,8 @@ impl Volumes {
         });
         for spec in &specs {
             let opened = volumes.open_named(spec).await;
-            let volume = opened.with_context(|| format!("volume {} ({})", spec.name, spec.backing))?;
+            let volume =
+                opened.with_context(|| format!("volume {} ({})", spec.name, spec.backing))?;
             volumes.insert(volume);
         }
         for name in volumes.recorded()? {
@@ -170,7 +171,7 @@ impl Volumes {
         if Book::path(&self.program.state_dir, name.as_str()).exists() {
             problems.push(format!("the state folder has records of another volume {name}"));
         }
-        if let Err(problem) = FileStore::check_room(pool, request.size) {
+        if let Err(problem) = FileStore::check_room(pool, request.allocated) {
             problems.push(problem.to_string());
         }
         let offered = ["flush", "fua", "trim", "write_zeroes", "cache", "block_status"];
@@ -188,7 +189,8 @@ impl Volumes {
         let _: Token = request.token.parse().context("the migration's token")?;
         // The file first and the record after it: a crash between leaves a file that the next try
         // names, never a record of a volume that is not there.
-        let store: Arc<dyn Device> = Arc::new(FileStore::create(pool, name.as_str(), request.size)?);
+        let store: Arc<dyn Device> =
+            Arc::new(FileStore::create(pool, name, request.size, request.allocated)?);
         let backing = self.pool_path(name).context("the pool's path is not UTF-8")?;
         let first = VolumeRecord::Receiving {
             migration: request.migration.clone(),
@@ -203,7 +205,7 @@ impl Volumes {
         };
         let path = Book::path(&self.program.state_dir, name.as_str());
         let book = Book::open(path, Some(first))?.context("a new journal has a first record")?;
-        Volume::open(Arc::clone(&self.program), name.clone(), store, book)
+        Volume::open_created(Arc::clone(&self.program), name.clone(), store, book)
     }
 
     /// Removes what an aborted migration created.

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use blockferry_control::ControlError;
 use blockferry_control::api::{
-    AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, FinishCheckpoint,
-    ReservedReply,
+    AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, FinishCheckpoint, ReservedReply,
 };
 use blockferry_device::{Device, Request};
 use blockferry_migration::digest::Frontier;
@@ -22,8 +21,7 @@ use super::outgoing::Outgoing;
 use super::owner::Owner;
 
 /// First and longest pause between two tries to attach.
-const RETRY_PAUSES: (Duration, Duration) =
-    (Duration::from_millis(50), Duration::from_millis(1000));
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(1000));
 
 /// The destination holds a question for its reserved address so long at most.
 const WATCH_WAIT: Duration = Duration::from_secs(5);
@@ -41,11 +39,7 @@ const CHECKPOINT_LOOK: Duration = Duration::from_millis(20);
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Keeps the source attached until the migration is aborted or committed.
-pub(super) async fn stay_attached(
-    volume: Arc<Volume>,
-    owner: Arc<Owner>,
-    outgoing: Arc<Outgoing>,
-) {
+pub(super) async fn stay_attached(volume: Arc<Volume>, owner: Arc<Owner>, outgoing: Arc<Outgoing>) {
     let mut pause = RETRY_PAUSES.0;
     while !is_over(&owner, &outgoing) {
         match attach(&volume, &owner, &outgoing).await {
@@ -92,9 +86,8 @@ async fn attach(volume: &Volume, owner: &Owner, outgoing: &Outgoing) -> Result<u
     let reply: AttachReply = outgoing.control.post(&path, &request).await?;
     let stream = Frontier::from_text(&reply.digest_state).context("the destination's digest")?;
     outgoing.set_destination_boot(reply.destination_boot);
-    let attached = owner.with(|source| {
-        source.attached(reply.epoch, reply.reserved_address, stream)
-    });
+    let attached =
+        owner.with(|source| source.attached(reply.epoch, reply.reserved_address, stream));
     if !attached {
         bail!("the volume changes its owner");
     }

@@ -5,11 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use blockferry_block::{ClaimEpoch, Generation, SessionId};
-use blockferry_device::{Device, DeviceInfo, Failure, Reply, Request};
-use blockferry_nbd_session::{CallError, FenceRequest, Link, Role};
-use blockferry_path::{
-    self as path, Fabric, FenceOutcome, Opening, Path, PathOptions, UpstreamError,
-};
+use blockferry_device::{Device, Failure, Reply, Request};
+use blockferry_nbd_session::{NbdUri, Role};
+use blockferry_path::{Locate, NbdFabric, Path, PathOptions, UpstreamError};
 
 use super::mirror_out::FORWARD_GENERATIONS;
 use super::outgoing::Outgoing;
@@ -18,6 +16,8 @@ use super::{Volume, not_the_owner};
 /// Pause between two tries to open a forward path.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+type ForwardTo = Path<NbdFabric<ToDestination>>;
+
 /// The forward path of one client session, opened when it is first needed.
 pub(crate) struct ForwardPath {
     volume: std::sync::Weak<Volume>,
@@ -25,7 +25,7 @@ pub(crate) struct ForwardPath {
     generation: Generation,
     arrangement: String,
     opening: tokio::sync::Mutex<()>,
-    path: Mutex<Option<Arc<Path<Destination>>>>,
+    path: Mutex<Option<Arc<ForwardTo>>>,
 }
 
 impl ForwardPath {
@@ -68,7 +68,7 @@ impl ForwardPath {
     pub(super) async fn open(
         &self,
         outgoing: &Arc<Outgoing>,
-    ) -> Result<Arc<Path<Destination>>, UpstreamError> {
+    ) -> Result<Arc<ForwardTo>, UpstreamError> {
         if let Some(path) = self.opened() {
             return Ok(path);
         }
@@ -76,19 +76,16 @@ impl ForwardPath {
         if let Some(path) = self.opened() {
             return Ok(path);
         }
-        let fabric = Destination {
-            outgoing: Arc::clone(outgoing),
-            session: self.session,
-            first: Generation(self.generation.0 + FORWARD_GENERATIONS),
-            arrangement: self.arrangement.clone(),
-            export: self.volume.upgrade().map(|v| v.name.to_string()).unwrap_or_default(),
-        };
+        let first = Generation(self.generation.0 + FORWARD_GENERATIONS);
+        let mut claim = outgoing.claim(Role::Forward, self.session, first, ClaimEpoch(0));
+        claim.arrangement.clone_from(&self.arrangement);
+        let fabric = NbdFabric::new(claim, 1, ToDestination(outgoing.data().clone()));
         let path = Arc::new(Path::open(fabric, PathOptions::default()).await?);
         *self.lock() = Some(Arc::clone(&path));
         Ok(path)
     }
 
-    fn opened(&self) -> Option<Arc<Path<Destination>>> {
+    fn opened(&self) -> Option<Arc<ForwardTo>> {
         self.lock().clone()
     }
 
@@ -97,85 +94,17 @@ impl ForwardPath {
         self.lock().take();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Path<Destination>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<ForwardTo>>> {
         self.path.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How a forward path reaches the destination.
-pub(super) struct Destination {
-    outgoing: Arc<Outgoing>,
-    session: SessionId,
-    first: Generation,
-    arrangement: String,
-    export: String,
-}
+/// A forward path always leads to the destination.
+#[derive(Debug)]
+pub(super) struct ToDestination(NbdUri);
 
-impl Destination {
-    fn generation(&self, generation: Generation) -> Generation {
-        Generation(self.first.0 + generation.0)
-    }
-}
-
-impl Fabric for Destination {
-    type Upstream = String;
-    type Link = ForwardLink;
-
-    async fn locate(&self) -> Vec<String> {
-        vec![self.outgoing.destination.nbd.clone()]
-    }
-
-    async fn open(&self, _: &String, opening: Opening) -> Result<ForwardLink, UpstreamError> {
-        let generation = self.generation(opening.generation);
-        let mut claim =
-            self.outgoing.claim(Role::Forward, self.session, generation, ClaimEpoch(0));
-        claim.standby = opening.standby;
-        claim.arrangement.clone_from(&self.arrangement);
-        let link = self.outgoing.connect(claim).await;
-        link.map(ForwardLink).map_err(|error| UpstreamError(error.to_string()))
-    }
-
-    async fn fence(&self, _: &String, generation: Generation) -> Result<FenceOutcome, UpstreamError> {
-        let request = FenceRequest {
-            export: self.export.clone(),
-            session: self.session,
-            generation: self.generation(generation),
-        };
-        match self.outgoing.fence(&request).await {
-            true => Ok(FenceOutcome::Confirmed),
-            false => Err(UpstreamError("the destination did not confirm the fence".to_owned())),
-        }
-    }
-}
-
-/// A connection to the destination.
-pub(super) struct ForwardLink(Link);
-
-impl path::Link for ForwardLink {
-    fn info(&self) -> &DeviceInfo {
-        self.0.info()
-    }
-
-    async fn request(&self, request: Request) -> Result<Reply, path::CallError> {
-        self.0.request(request).await.map_err(|error| match error {
-            CallError::Refused(failure) => path::CallError::Refused(failure),
-            CallError::Lost => path::CallError::Lost,
-        })
-    }
-
-    async fn closed(&self) {
-        self.0.closed().await;
-    }
-
-    fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-
-    fn disconnect(&self) {
-        self.0.disconnect();
-    }
-
-    fn abort(&self) {
-        self.0.abort();
+impl Locate for ToDestination {
+    async fn upstreams(&self) -> Vec<NbdUri> {
+        vec![self.0.clone()]
     }
 }

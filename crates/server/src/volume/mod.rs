@@ -105,6 +105,19 @@ impl Volume {
         Ok(volume)
     }
 
+    /// A volume that was just created to be received: it reads as zeroes everywhere.
+    pub(crate) fn open_created(
+        program: Arc<Program>,
+        name: VolumeName,
+        store: Arc<dyn Device>,
+        book: Book,
+    ) -> Result<Arc<Self>> {
+        let volume = Self::open(program, name, store, book)?;
+        let created = Receiver::created(volume.program.boot, volume.info.size, volume.faults);
+        volume.set_stage(Stage::Receiver(Arc::new(created)));
+        Ok(volume)
+    }
+
     pub(crate) fn stage(&self) -> Stage {
         self.stage.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -184,13 +197,13 @@ fn stage_of(
         Part::Forwarding => Stage::Owner(Arc::new(Owner::new(Source::forwarding(size)))),
         Part::Retired => Stage::Retired,
         Part::Source => {
-            let (_, logged) = ActivityFile::open(ActivityFile::path(
-                &program.state_dir,
-                name.as_str(),
-            ))?;
+            let (_, logged) =
+                ActivityFile::open(ActivityFile::path(&program.state_dir, name.as_str()))?;
             Stage::Owner(Arc::new(Owner::new(Source::recovering(size, logged, faults))))
         }
-        Part::Destination => Stage::Receiver(Arc::new(receiver(program.boot, size, state, faults)?)),
+        Part::Destination => {
+            Stage::Receiver(Arc::new(receiver(program.boot, size, state, faults)?))
+        }
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use blockferry_block::{BootId, ClaimEpoch, Generation, MigrationId, SessionId, Token};
 use blockferry_control::ControlClient;
-use blockferry_control::api::{DigestStatus, PartyAddress};
+use blockferry_control::api::DigestStatus;
 use blockferry_migration::digest::ALGORITHM;
 use blockferry_migration::record::MigrationState;
 use blockferry_migration::source::{Counters, Sweep};
@@ -28,13 +28,10 @@ const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Outgoing {
     pub(crate) migration: MigrationId,
     pub(crate) token: Token,
-    pub(crate) destination: PartyAddress,
     pub(crate) control: ControlClient,
     pub(crate) throttle: bool,
     /// Ends the migration's tasks: it was aborted, or committed.
     pub(crate) stop: CancellationToken,
-    /// The session of resync and comparison.
-    pub(crate) own_session: SessionId,
     data: NbdUri,
     source_boot: BootId,
     destination_boot: AtomicU64,
@@ -57,14 +54,8 @@ pub(crate) struct CompareState {
 
 impl Outgoing {
     /// The migration that the records tell of.
-    pub(crate) fn new(
-        program: &Context,
-        export: &str,
-        state: &MigrationState,
-        own_session: SessionId,
-    ) -> Result<Self> {
-        let destination =
-            PartyAddress { nbd: state.peer.nbd.clone(), control: state.peer.control.clone() };
+    pub(crate) fn new(program: &Context, export: &str, state: &MigrationState) -> Result<Self> {
+        let destination = &state.peer;
         let mut data: NbdUri = destination
             .nbd
             .parse()
@@ -74,10 +65,8 @@ impl Outgoing {
             migration: state.migration.parse().context("the migration's identity")?,
             token: state.token.parse().context("the migration's token")?,
             control: program.control_client(&destination.control)?,
-            destination,
             throttle: state.throttle,
             stop: CancellationToken::new(),
-            own_session,
             data,
             source_boot: program.boot,
             destination_boot: AtomicU64::new(0),
@@ -112,12 +101,18 @@ impl Outgoing {
         }
     }
 
+    /// The volume's export at the destination.
+    pub(crate) fn data(&self) -> &NbdUri {
+        &self.data
+    }
+
     /// Opens a connection to the destination.
     pub(crate) async fn connect(&self, claim: RoleClaim) -> Result<Link, ConnectError> {
-        let mut options = ConnectOptions::to(&self.data);
-        options.role = Some(claim);
-        options.block_status = true;
-        options.timeout = CONNECT_TIMEOUT;
+        let options = ConnectOptions {
+            role: Some(claim),
+            timeout: CONNECT_TIMEOUT,
+            ..ConnectOptions::new(self.data.address.clone(), self.data.export.clone())
+        };
         blockferry_nbd_session::connect(&options).await
     }
 
@@ -185,7 +180,8 @@ impl Outgoing {
             value: digest.to_string(),
             matches: sweep.digest_agreed(),
         };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (sweep.counters(), Some(digest));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+            (sweep.counters(), Some(digest));
     }
 
     pub(crate) fn last(&self) -> Counters {

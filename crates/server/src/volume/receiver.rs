@@ -34,8 +34,7 @@ impl Receiver {
         ready: Option<Attempt>,
         faults: Faults,
     ) -> Self {
-        let destination =
-            Destination::new(size, boot, durable, stream, size).with_faults(faults);
+        let destination = Destination::new(size, boot, durable, stream, size).with_faults(faults);
         Self::new(match ready {
             Some(attempt) => destination.with_ready(attempt),
             None => destination,

@@ -1,8 +1,11 @@
 //! What a volume tells of itself.
 
+use std::os::unix::fs::MetadataExt;
+
 use blockferry_control::api::{
     DigestStatus, MigrationStatus, PartyAddress, VolumeRole, VolumeStatus,
 };
+use blockferry_device::Features;
 use blockferry_migration::destination::{Destination, Phase};
 use blockferry_migration::digest::ALGORITHM;
 use blockferry_migration::record::{MigrationState, Part};
@@ -18,6 +21,7 @@ impl Volume {
         let mut status = VolumeStatus {
             name: self.name.to_string(),
             size: self.info.size,
+            allocated_bytes: allocated(&state.backing).unwrap_or(self.info.size),
             role: VolumeRole::Owner,
             generation: state.generation.0,
             reserved_address: 0,
@@ -26,6 +30,7 @@ impl Volume {
             dirty_bytes: 0,
             in_flight_updates: 0,
             sessions: self.sessions.clients(),
+            features: features(&self.info.features),
             migration: state.migration.as_ref().map(migration_status),
         };
         match self.stage() {
@@ -42,6 +47,27 @@ impl Volume {
         }
         status
     }
+}
+
+/// Bytes that a file has allocated; `None` for what is no file.
+fn allocated(backing: &str) -> Option<u64> {
+    const BLOCK: u64 = 512;
+    let metadata = std::fs::metadata(backing).ok().filter(std::fs::Metadata::is_file)?;
+    Some(metadata.blocks() * BLOCK)
+}
+
+fn features(features: &Features) -> Vec<String> {
+    let named = [
+        ("flush", features.flush),
+        ("fua", features.fua),
+        ("trim", features.trim),
+        ("write_zeroes", features.write_zeroes),
+        ("fast_zero", features.fast_zero),
+        ("cache", features.cache),
+        ("block_status", features.block_status),
+        ("read_only", features.read_only),
+    ];
+    named.into_iter().filter(|(_, offered)| *offered).map(|(name, _)| name.to_owned()).collect()
 }
 
 fn migration_status(state: &MigrationState) -> MigrationStatus {
@@ -66,12 +92,7 @@ fn migration_status(state: &MigrationState) -> MigrationStatus {
     }
 }
 
-fn of_source(
-    status: &mut VolumeStatus,
-    source: &Source,
-    part: Part,
-    outgoing: Option<&Outgoing>,
-) {
+fn of_source(status: &mut VolumeStatus, source: &Source, part: Part, outgoing: Option<&Outgoing>) {
     status.in_flight_updates = source.in_flight() as u64;
     status.role = match (source.phase(), part) {
         (PhaseName::Sweeping | PhaseName::Settling, _) => VolumeRole::Migrating,

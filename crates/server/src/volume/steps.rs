@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use blockferry_block::{Attempt, BootId, ClaimEpoch, Generation, MigrationId, SessionId, Token};
+use blockferry_block::{Attempt, BootId, Generation, MigrationId, SessionId, Token};
 use blockferry_control::api::{
     AbortRequest, Arrangement, AttachReply, AttachRequest, CheckpointReply, CheckpointRequest,
     CommitReply, CommitRequest, FinishCheckpoint, MoveReply, OwnReply, OwnRequest, ReadyReply,
@@ -13,7 +13,7 @@ use blockferry_control::api::{
     SettleRequest, SlowDestination, TermReply, TermRequest, VerifyReply, VerifyRequest,
 };
 use blockferry_device::{Device, Request};
-use blockferry_migration::destination::{Phase, Refusal};
+use blockferry_migration::destination::Phase;
 use blockferry_migration::record::{Part, Party, VolumeRecord, VolumeState};
 use blockferry_migration::source::{Attachment, PhaseName, SessionKey, Source};
 use blockferry_nbd_session::{FenceRequest, Hello, OpenError, Role, RoleClaim};
@@ -63,8 +63,7 @@ impl Volume {
     pub(super) fn resume_outgoing(self: &Arc<Self>, state: &VolumeState) -> anyhow::Result<()> {
         let migration = state.migration.as_ref().context("a source has a migration")?;
         let own_session = self.program.random_session();
-        let outgoing =
-            Arc::new(Outgoing::new(&self.program, self.name.as_str(), migration, own_session)?);
+        let outgoing = Arc::new(Outgoing::new(&self.program, self.name.as_str(), migration)?);
         self.set_outgoing(Some(Arc::clone(&outgoing)));
         if state.part == Part::Forwarding {
             outgoing.stop.cancel();
@@ -90,7 +89,8 @@ impl Volume {
         by_token: Option<Token>,
     ) -> Result<VolumeDevice, OpenError> {
         let claim = hello.role.as_ref();
-        let role = if by_token.is_some() { Role::Copy } else { claim.map_or(Role::Client, |c| c.role) };
+        let role =
+            if by_token.is_some() { Role::Copy } else { claim.map_or(Role::Client, |c| c.role) };
         if role != Role::Client {
             let token = by_token.or(claim.map(|claim| claim.token));
             let migration = claim.filter(|_| by_token.is_none()).map(|claim| claim.migration);
@@ -266,7 +266,9 @@ impl Volume {
             }
             if Instant::now() > deadline {
                 let trouble = outgoing.trouble().unwrap_or_else(|| "no answer yet".to_owned());
-                return Err(Refused::conflict(format!("not attached to the destination: {trouble}")));
+                return Err(Refused::conflict(format!(
+                    "not attached to the destination: {trouble}"
+                )));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -371,7 +373,10 @@ impl Volume {
     }
 
     /// `/checkpoint/finish`, at the destination.
-    pub(crate) async fn finish_checkpoint(self: &Arc<Self>, request: &FinishCheckpoint) -> Step<()> {
+    pub(crate) async fn finish_checkpoint(
+        self: &Arc<Self>,
+        request: &FinishCheckpoint,
+    ) -> Step<()> {
         let checkpoint = &request.checkpoint;
         self.authenticated(&checkpoint.migration, &checkpoint.token)?;
         let receiver =

@@ -49,9 +49,23 @@ impl FileStore {
     /// Creates a volume of exactly `size` bytes, all zeroes and none allocated, in the pool.
     ///
     /// # Errors
-    /// When there is one of this name, or not enough room for all of it. Nothing is left behind.
-    pub fn create(pool: &Path, name: &VolumeName, size: u64) -> Result<Self, StoreError> {
-        Ok(Self::new(open::create(pool, name, size)?))
+    /// When there is one of this name, or less room than the `needed` bytes (a thin volume needs
+    /// less than its size). Nothing is left behind.
+    pub fn create(
+        pool: &Path,
+        name: &VolumeName,
+        size: u64,
+        needed: u64,
+    ) -> Result<Self, StoreError> {
+        Ok(Self::new(open::create(pool, name, size, needed)?))
+    }
+
+    /// Checks that the pool has room for so many bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`], or that the pool cannot be asked.
+    pub fn check_room(pool: &Path, needed: u64) -> Result<(), StoreError> {
+        open::check_room(pool, needed)
     }
 
     /// Deletes a volume that [`FileStore::create`] made, durably. One that is open goes on until it

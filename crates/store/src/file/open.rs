@@ -44,10 +44,15 @@ pub(super) fn open(path: &Path, read_only: bool) -> Result<Image, StoreError> {
 }
 
 /// Creates a volume in the pool, and removes it again when it does not come to be whole.
-pub(super) fn create(pool: &Path, name: &VolumeName, size: u64) -> Result<Image, StoreError> {
+pub(super) fn create(
+    pool: &Path,
+    name: &VolumeName,
+    size: u64,
+    needed: u64,
+) -> Result<Image, StoreError> {
     let path = FileStore::path_in(pool, name);
     let directory = File::open(pool).map_err(failed(pool, "open the pool"))?;
-    refuse_without_room(pool, &directory, size)?;
+    check_room(pool, needed)?;
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -89,11 +94,13 @@ pub(super) fn delete(pool: &Path, name: &VolumeName) -> Result<(), StoreError> {
         .map_err(failed(pool, "make the pool durable"))
 }
 
-fn refuse_without_room(pool: &Path, directory: &File, size: u64) -> Result<(), StoreError> {
-    let room = fstatvfs(directory).map_err(|errno| failed(pool, "ask its room")(errno.into()))?;
+/// Refuses when the pool's file system has fewer than `needed` bytes left.
+pub(super) fn check_room(pool: &Path, needed: u64) -> Result<(), StoreError> {
+    let directory = File::open(pool).map_err(failed(pool, "open the pool"))?;
+    let room = fstatvfs(&directory).map_err(|errno| failed(pool, "ask its room")(errno.into()))?;
     let available = room.f_bavail.saturating_mul(room.f_frsize);
-    if size > available {
-        return Err(StoreError::NoRoom { pool: pool.to_owned(), size, available });
+    if needed > available {
+        return Err(StoreError::NoRoom { pool: pool.to_owned(), size: needed, available });
     }
     Ok(())
 }
