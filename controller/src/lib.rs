@@ -1,0 +1,2 @@
+//! Drives a migration.
+mod copy;
