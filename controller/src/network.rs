@@ -49,12 +49,7 @@ impl Network for Nbd {
         Ok(())
     }
 
-    async fn open(
-        &self,
-        nbd: &str,
-        export: &str,
-        role: Option<RoleClaim>,
-    ) -> anyhow::Result<Link> {
+    async fn open(&self, nbd: &str, export: &str, role: Option<RoleClaim>) -> anyhow::Result<Link> {
         let options = ConnectOptions {
             role,
             timeout: CONNECT_TIMEOUT,

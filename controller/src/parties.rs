@@ -159,8 +159,7 @@ impl Switch {
 
     /// The volume's route; `None` when there is none of this name.
     pub(crate) async fn route(&self) -> Answer<Option<RouteStatus>> {
-        let routes: Vec<RouteStatus> =
-            self.client.get_within("/v1/routes", STATUS_TIMEOUT).await?;
+        let routes: Vec<RouteStatus> = self.client.get_within("/v1/routes", STATUS_TIMEOUT).await?;
         Ok(routes.into_iter().find(|route| route.name == self.volume.as_str()))
     }
 

@@ -55,6 +55,27 @@ pub(crate) enum Position {
     },
 }
 
+impl Position {
+    /// The position in words, with what comes next.
+    pub(crate) const fn text(&self) -> &'static str {
+        match self {
+            Self::Untouched => "no migration; `migrate` begins one",
+            Self::Orphan { .. } => {
+                "the destination waits for a source that knows of no migration; `migrate` begins \
+                 anew, `abort` cleans up"
+            }
+            Self::Sweeping { .. } => "the source owns the volume and sends it",
+            Self::Committing { .. } => "the source is committing; `resume` finishes",
+            Self::Committed { .. } => {
+                "committed; the destination has to learn it: `resume` finishes"
+            }
+            Self::Owned { .. } => {
+                "the destination owns the volume; `retire` tells when the source may go"
+            }
+        }
+    }
+}
+
 /// Two statuses that no migration between the two explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Contradiction {
@@ -78,7 +99,9 @@ pub(crate) enum Contradiction {
         peer: String,
     },
     /// The volume is not the source's to give.
-    #[error("the volume is {role} at the source; only its owner can send it (are --from and --to exchanged?)")]
+    #[error(
+        "the volume is {role} at the source; only its owner can send it (are --from and --to exchanged?)"
+    )]
     NotTheOwner {
         /// What it is there.
         role: &'static str,

@@ -76,15 +76,15 @@ pub(crate) struct Verified {
 }
 
 impl Carried {
-    /// What the source says of a migration under way.
-    pub(crate) fn from_status(migration: &MigrationStatus) -> Self {
-        Self {
-            copied_bytes: Some(migration.copied_bytes),
-            zero_bytes: Some(migration.zero_bytes),
-            mirrored_bytes: Some(migration.mirrored_bytes),
-            resynced_bytes: Some(migration.resynced_bytes),
-            passes: Some(1 + migration.rewinds),
-        }
+    /// Takes in what the source says. Nothing ever shrinks: a source that has committed may have
+    /// forgotten some of it.
+    pub(crate) fn grow(&mut self, migration: &MigrationStatus) {
+        let grow = |known: &mut Option<u64>, now: u64| *known = Some(now.max(known.unwrap_or(0)));
+        grow(&mut self.copied_bytes, migration.copied_bytes);
+        grow(&mut self.zero_bytes, migration.zero_bytes);
+        grow(&mut self.mirrored_bytes, migration.mirrored_bytes);
+        grow(&mut self.resynced_bytes, migration.resynced_bytes);
+        grow(&mut self.passes, 1 + migration.rewinds);
     }
 }
 

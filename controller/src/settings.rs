@@ -126,13 +126,20 @@ impl Settings {
             bandwidth,
             verify: copy.verify || self.file.verify.unwrap_or(false),
             hold: copy.hold_at_ready,
-            certificate: self.certificate(certificate),
+            certificate: certificate.or(self.file.certificate.as_ref()).cloned(),
         })
     }
 
-    /// Where the certificate goes, if something was said about it.
-    pub(crate) fn certificate(&self, flag: Option<&PathBuf>) -> Option<PathBuf> {
-        flag.or(self.file.certificate.as_ref()).cloned()
+    /// How to drive where the command has no flags for the copy.
+    pub(crate) fn finishing(&self, certificate: Option<&PathBuf>) -> anyhow::Result<Driving> {
+        let copy = CopyArgs {
+            chunk: None,
+            window: None,
+            bandwidth: None,
+            verify: false,
+            hold_at_ready: false,
+        };
+        self.driving(&copy, certificate)
     }
 
     /// The policy for a destination that cannot follow.

@@ -1,6 +1,7 @@
 //! Volumes in memory that answer a copier as the storage programs do, for tests.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ impl FakeEnd {
         }
         store.cursor = store.cursor.max(extent.end());
         store.reads.push(extent);
-        let range = extent.start() as usize..extent.end() as usize;
+        let range = range(extent);
         let parts = store.content[range].chunks(GRAIN).map(|grain| match is_zero(grain) {
             true => ReadPart::Hole(grain.len() as u64),
             false => ReadPart::Data(grain.to_vec().into()),
@@ -70,7 +71,7 @@ impl FakeEnd {
     fn describe(&self, extent: Extent) -> Result<Reply, EndError> {
         let mut store = self.store();
         store.cursor = store.cursor.max(extent.end());
-        let range = extent.start() as usize..extent.end() as usize;
+        let range = range(extent);
         let segments = store.content[range].chunks(GRAIN).map(|grain| Segment {
             length: grain.len() as u64,
             state: if is_zero(grain) { SegmentState::HOLE } else { SegmentState::DATA },
@@ -96,7 +97,7 @@ impl FakeEnd {
             let line = format!("expected address {}", store.cursor);
             return Err(EndError::Refused(Failure::new(Errno::Inval, line)));
         }
-        let range = extent.start() as usize..extent.end() as usize;
+        let range = range(extent);
         match data {
             Some(data) => store.content[range].copy_from_slice(data),
             None => store.content[range].fill(0),
@@ -123,6 +124,10 @@ impl End for FakeEnd {
             other => panic!("the copy never sends {other:?}"),
         }
     }
+}
+
+fn range(extent: Extent) -> Range<usize> {
+    usize::try_from(extent.start()).unwrap()..usize::try_from(extent.end()).unwrap()
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

@@ -60,11 +60,7 @@ pub(crate) async fn read(source: &impl End, extent: Extent) -> Result<Brought, H
 }
 
 /// Asks the source, again when its storage failed: a sector may be readable the next time.
-async fn ask_patiently(
-    source: &impl End,
-    extent: Extent,
-    request: Request,
-) -> Result<Reply, Halt> {
+async fn ask_patiently(source: &impl End, extent: Extent, request: Request) -> Result<Reply, Halt> {
     let mut tries = 1;
     loop {
         let error = match source.request(request.clone()).await {

@@ -15,7 +15,7 @@ impl<N: Network> Migration<'_, N> {
 
     /// Tells every switch about the destination; unless that is all, they open what can fail and
     /// compare what both sides offer.
-    pub(super) async fn prepare_switches(&self, announce_only: bool) -> anyhow::Result<()> {
+    pub(crate) async fn prepare_switches(&self, announce_only: bool) -> anyhow::Result<()> {
         let request = PrepareRequest {
             migration: self.identity.migration.clone(),
             export: self.parties.volume.to_string(),

@@ -36,8 +36,8 @@ use crate::report::{Carried, Verified};
 use crate::settings::Driving;
 use crate::show::{Event, Phase, Show};
 
-pub(crate) use begin::{Beginning, drop_orphan};
-pub(crate) use preflight::{Order, preflight};
+pub(crate) use begin::{Beginning, drop_orphan, new_session};
+pub(crate) use preflight::preflight;
 pub(crate) use verify::compare;
 
 /// What proves to the parties that a controller speaks for a migration.

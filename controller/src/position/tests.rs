@@ -1,8 +1,6 @@
 //! Every pair of statuses that two storage programs can show, and where it puts the migration.
 
-use VolumeRole::{
-    Committing, Forwarding, Migrating, Owner, Ready, Receiving, Retired, Standby,
-};
+use VolumeRole::{Committing, Forwarding, Migrating, Owner, Ready, Receiving, Retired, Standby};
 
 use super::*;
 use crate::testing::{migration, volume};

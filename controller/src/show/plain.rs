@@ -45,7 +45,10 @@ pub(crate) fn text(event: &Event) -> String {
     match event {
         Event::Plan { volume, size, steps } => {
             let steps = steps.iter().map(|step| format!("\n  {step}")).collect::<String>();
-            format!("{volume}, {}: everything is in order; nothing was changed{steps}", bytes(*size))
+            format!(
+                "{volume}, {}: everything is in order; nothing was changed{steps}",
+                bytes(*size)
+            )
         }
         Event::Phase { volume, phase } => format!("{volume}: {}", phase.text()),
         Event::Progress(progress) => progress_line(progress),

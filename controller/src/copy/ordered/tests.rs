@@ -10,15 +10,17 @@ use crate::copy::end::{EndError, Side};
 use crate::copy::fake::FakeEnd;
 
 const CHUNK: u64 = 2 * LEAF;
+/// [`LEAF`] as an index.
+const LEAF_INDEX: usize = 64 << 10;
 const MANNER: Manner = Manner { chunk: CHUNK, window: 1, chunks_ahead: 2 };
 
 /// Data in leaves 0 to 5 and 20, with a hole of 8 KiB in leaf 2, and a short last leaf.
 fn content() -> Vec<u8> {
-    let leaf = LEAF as usize;
+    let leaf = LEAF_INDEX;
     let mut content = vec![0; 40 * leaf + 4097];
     for (index, byte) in content.iter_mut().enumerate() {
         if matches!(index / leaf, 0..=5 | 20 | 40) {
-            *byte = (index / 7 % 255) as u8 + 1;
+            *byte = u8::try_from(index / 7 % 255).unwrap() + 1;
         }
     }
     content[2 * leaf + 4096..2 * leaf + 12288].fill(0);
@@ -65,9 +67,9 @@ async fn holes_travel_as_zeroes_as_large_as_they_are() {
 #[tokio::test]
 async fn a_copy_goes_on_from_the_reserved_address() {
     let ends = ends(content());
-    let start = 5 * LEAF;
+    let (start, below) = (5 * LEAF, ..5 * LEAF_INDEX);
     ends.1.store().cursor = start;
-    ends.1.store().content[..start as usize].copy_from_slice(&content()[..start as usize]);
+    ends.1.store().content[below].copy_from_slice(&content()[below]);
     run(&ends, start, MANNER).await.unwrap();
     assert_eq!(ends.1.store().content, content());
     assert_eq!(ends.1.store().writes[0].0, start);
@@ -76,7 +78,7 @@ async fn a_copy_goes_on_from_the_reserved_address() {
 
 #[tokio::test(start_paused = true)]
 async fn a_window_sends_more_writes_at_once_and_in_order() {
-    let ends = ends(vec![7; 30 * LEAF as usize]);
+    let ends = ends(vec![7; 30 * LEAF_INDEX]);
     ends.1.store().write_time = Duration::from_millis(3);
     run(&ends, 0, Manner { window: 4, chunk: LEAF, chunks_ahead: 8 }).await.unwrap();
     let destination = ends.1.store();
@@ -86,7 +88,7 @@ async fn a_window_sends_more_writes_at_once_and_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn the_copy_reads_no_further_ahead_than_it_was_told() {
-    let ends = ends(vec![7; 60 * LEAF as usize]);
+    let ends = ends(vec![7; 60 * LEAF_INDEX]);
     ends.1.store().write_time = Duration::from_secs(3600);
     let stalled = run(&ends, 0, MANNER);
     assert!(time::timeout(Duration::from_secs(60), stalled).await.is_err());
@@ -158,7 +160,7 @@ async fn an_empty_volume_is_copied_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn the_bandwidth_limit_counts_data_and_not_holes() {
-    let ends = ends(vec![7; 32 * LEAF as usize].into_iter().chain(vec![0; 1 << 25]).collect());
+    let ends = ends(vec![7; 32 * LEAF_INDEX].into_iter().chain(vec![0; 1 << 25]).collect());
     let began = time::Instant::now();
     let mut pace = Pace::new(LEAF, began.into_std());
     let written = AtomicU64::new(0);

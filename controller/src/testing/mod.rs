@@ -1,6 +1,15 @@
 //! What tests of this program share.
 
-use blockferry_control::api::{MigrationStatus, PartyAddress, VolumeRole, VolumeStatus};
+pub(crate) mod audience;
+mod handlers;
+pub(crate) mod network;
+pub(crate) mod world;
+
+use blockferry_control::api::{
+    MigrationStatus, PartyAddress, ProgramStatus, VolumeRole, VolumeStatus,
+};
+
+use crate::survey::{StorageSeen, Survey};
 
 /// A volume of 1 MiB in generation 1.
 pub(crate) fn volume(role: VolumeRole) -> VolumeStatus {
@@ -39,5 +48,25 @@ pub(crate) fn migration(id: &str, peer: &str) -> MigrationStatus {
         trouble: None,
         verified_bytes: 0,
         mismatched_bytes: 0,
+    }
+}
+
+/// A source and a destination that can be asked, and no switch.
+pub(crate) fn survey_of(source: Option<VolumeStatus>, destination: Option<VolumeStatus>) -> Survey {
+    let source = StorageSeen { program: program("target-src", 1), volume: source };
+    let destination = StorageSeen { program: program("target-dst", 2), volume: destination };
+    Survey { source: Ok(source), destination: Ok(destination), switches: Vec::new() }
+}
+
+fn program(name: &str, boot: u64) -> ProgramStatus {
+    ProgramStatus {
+        program: name.to_owned(),
+        version: "0".to_owned(),
+        protocol: 1,
+        boot,
+        address: PartyAddress {
+            nbd: format!("nbd://h:{boot}"),
+            control: format!("http://h:{boot}"),
+        },
     }
 }
