@@ -143,15 +143,14 @@ impl Engine {
     /// Does all that can be done now.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), SessionEnd> {
         loop {
-            self.take_requests(cx);
             self.take_answers(cx);
+            self.take_requests(cx);
             let sent = self.send(cx)?;
             let received = self.receive(cx)?;
             self.account();
-            if self.parked.is_empty() && self.outbox.is_empty() {
-                if let Reading::Stopped(_) = self.reading {
-                    return Err(self.stopped());
-                }
+            let finished = self.parked.is_empty() && self.outbox.is_empty();
+            if finished && !matches!(self.reading, Reading::Open) {
+                return Err(self.stopped());
             }
             if !sent && !received {
                 return Ok(());

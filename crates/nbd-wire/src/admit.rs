@@ -74,12 +74,7 @@ fn request(frame: RequestFrame, negotiated: &Negotiated) -> Result<Request, Fail
         .map_err(|overflow| invalid(overflow.to_string()))?;
     Ok(match header.command {
         c::CMD_READ => read(extent, flags.has(CommandFlags::DF))?,
-        c::CMD_WRITE => {
-            if negotiated.style == Style::Extended && !flags.has(CommandFlags::PAYLOAD_LEN) {
-                return Err(invalid("an extended write must announce its payload"));
-            }
-            Request::Write { offset: header.offset, data: payload, fua }
-        }
+        c::CMD_WRITE => Request::Write { offset: header.offset, data: payload, fua },
         c::CMD_WRITE_ZEROES => Request::WriteZeroes {
             extent,
             fua,

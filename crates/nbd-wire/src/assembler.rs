@@ -163,7 +163,7 @@ impl Assembler {
             let rest = length.checked_sub(fixed).filter(|rest| rest % each == 0);
             rest.is_some_and(|rest| (1..=STATUS_DESCRIPTORS_MAX as u64).contains(&(rest / each)))
         };
-        let error = |fixed: u64| (fixed..=u64::from(ERROR_CHUNK_BYTES_MAX)).contains(&length);
+        let error = |fixed: u64| (fixed..=ERROR_CHUNK_BYTES_MAX).contains(&length);
         Ok(match (kind, self.expects) {
             (c::REPLY_TYPE_NONE, _) => done && length == 0,
             (c::REPLY_TYPE_OFFSET_DATA, Expects::Content { .. }) => {

@@ -36,7 +36,7 @@ pub const REPLY_CHUNKS_MAX: u32 = (1 << 16) + 64;
 
 /// Payload of an error chunk of a type that this client does not know, in bytes: the longest text
 /// and some fixed fields.
-pub const ERROR_CHUNK_BYTES_MAX: u32 = 6 + STRING_BYTES_MAX as u32 + 64;
+pub const ERROR_CHUNK_BYTES_MAX: u64 = 6 + STRING_BYTES_MAX as u64 + 64;
 
 /// Longest arrangement address in a role claim, in bytes.
 pub const ARRANGEMENT_BYTES_MAX: usize = 512;

@@ -183,13 +183,14 @@ impl RequestDecoder {
         if self.extended { EXTENDED_BYTES } else { COMPACT_BYTES }
     }
 
-    /// In compact form writes have a payload; in extended form a flag says who does. A disconnect
+    /// A write has a payload. In extended form a flag says which other requests have one; a write
+    /// must set it too, but QEMU's client does not, and sends the payload all the same. A disconnect
     /// is the last thing a client sends, whatever it says of a payload.
-    const fn has_payload(&self, header: &RequestHeader) -> bool {
-        if self.extended {
-            header.flags.has(CommandFlags::PAYLOAD_LEN) && header.command != c::CMD_DISC
-        } else {
-            header.command == c::CMD_WRITE
+    fn has_payload(&self, header: &RequestHeader) -> bool {
+        match header.command {
+            c::CMD_WRITE => true,
+            c::CMD_DISC => false,
+            _ => self.extended && header.flags.has(CommandFlags::PAYLOAD_LEN),
         }
     }
 

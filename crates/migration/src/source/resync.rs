@@ -1,0 +1,109 @@
+//! Resync: dirty extents are made equal again, by the source alone, under its own lock; and the
+//! comparison of both sides under live writes, which uses the same lock.
+
+use blockferry_block::{Extent, MIB};
+
+use super::operation::{Answer, Kind, OpState, Operation, SessionKey};
+use super::{MirrorOutcome, Phase, Source};
+use crate::in_flight::{Mode, OpId};
+
+/// Longest extent that one resync locks, in bytes: clients wait that long at most for it.
+pub const RESYNC_LENGTH_MAX: u64 = MIB;
+
+/// Resyncs under way at once.
+const RESYNCS_MAX: usize = 4;
+
+/// Resync and comparison belong to no client.
+const NO_SESSION: SessionKey = SessionKey(u64::MAX);
+
+impl Source {
+    /// The next resync to carry out, if one is possible: `W` has passed a dirty extent and no old
+    /// mirror write can still land on it.
+    pub fn next_resync(&mut self) -> Option<(OpId, Extent)> {
+        let sweep = match &mut self.phase {
+            Phase::Sweeping(sweep) | Phase::Settling(sweep, _) => sweep,
+            Phase::Owner | Phase::Committing(_) | Phase::Forwarding => return None,
+        };
+        if !sweep.is_attached() || !sweep.unfenced.is_empty() || sweep.resyncing >= RESYNCS_MAX {
+            return None;
+        }
+        let below = sweep.reserved.min(sweep.read_cursor);
+        let run = |from| sweep.dirty.run(from, below, RESYNC_LENGTH_MAX);
+        let extent = run(sweep.resync_cursor).or_else(|| run(0))?;
+        if sweep.resyncing > 0 && extent.start() < sweep.resync_cursor {
+            return None;
+        }
+        sweep.resync_cursor = extent.end();
+        sweep.resyncing += 1;
+        let operation = Operation::new(Kind::Resync, NO_SESSION, extent);
+        Some((self.admit(operation, Mode::Exclusive), extent))
+    }
+
+    pub(super) fn decide_resync(&mut self, extent: Extent) -> OpState {
+        let (Phase::Sweeping(sweep) | Phase::Settling(sweep, _)) = &mut self.phase else {
+            return self.skip_resync();
+        };
+        let possible = sweep.is_attached()
+            && sweep.unfenced.is_empty()
+            && extent.end() <= sweep.reserved
+            && sweep.dirty.overlaps(extent);
+        if !possible {
+            return self.skip_resync();
+        }
+        sweep.unflushed.insert(extent);
+        OpState::apply(Some(extent))
+    }
+
+    fn skip_resync(&mut self) -> OpState {
+        if let Some(sweep) = self.sweep_mut() {
+            sweep.resyncing = sweep.resyncing.saturating_sub(1);
+        }
+        OpState::Answered(Answer::Skipped)
+    }
+
+    /// A resync has ended: read here, written there.
+    pub fn resync_done(&mut self, id: OpId, extent: Extent, outcome: MirrorOutcome) {
+        if let MirrorOutcome::Refused { epoch, reserved } = outcome {
+            self.reserved_grew(epoch, reserved);
+        }
+        if let Some(sweep) = self.sweep_mut() {
+            sweep.resyncing = sweep.resyncing.saturating_sub(1);
+            if outcome == MirrorOutcome::Executed {
+                sweep.dirty.remove_within(extent);
+                sweep.counters.resynced_bytes += extent.len();
+            }
+        }
+        self.end(id);
+    }
+
+    /// Begins to compare an extent of both sides; the step tells when both may be read.
+    pub fn begin_compare(&mut self, extent: Extent) -> OpId {
+        self.admit(Operation::new(Kind::Compare, NO_SESSION, extent), Mode::Shared)
+    }
+
+    pub(super) fn decide_compare(&self, extent: Extent) -> OpState {
+        let comparable = self.sweep().is_some_and(|sweep| {
+            sweep.is_attached() && extent.end() <= sweep.reserved && !sweep.dirty.overlaps(extent)
+        });
+        if comparable { OpState::apply(Some(extent)) } else { OpState::Answered(Answer::Skipped) }
+    }
+
+    /// A comparison has ended. What differs is dirty from now on.
+    pub fn compare_done(&mut self, id: OpId, extent: Extent, equal: Option<bool>) {
+        if let (Some(sweep), Some(equal)) = (self.sweep_mut(), equal) {
+            sweep.counters.verified_bytes += extent.len();
+            if !equal {
+                sweep.counters.mismatched_bytes += extent.len();
+                sweep.log.require(extent);
+                sweep.dirty.insert(extent);
+            }
+        }
+        self.end(id);
+    }
+
+    fn end(&mut self, id: OpId) {
+        self.operations.remove(&id);
+        self.in_flight.erase(id);
+        self.wake_granted();
+    }
+}

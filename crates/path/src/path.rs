@@ -1,0 +1,246 @@
+//! The handle of a path, and the device that it is.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use blockferry_block::Generation;
+use blockferry_device::{Answer, Device, DeviceInfo, Failure, Reply, Request};
+use tokio::runtime::Handle;
+
+use crate::driver::{Driver, connect};
+use crate::fabric::{Fabric, Link, Opening, UpstreamError};
+use crate::fit::{Misfit, fits};
+use crate::machine::{Machine, Phase};
+use crate::order::{Turn, WriteOrder};
+use crate::shared::{OpenLink, Shared};
+
+/// How a path behaves.
+#[derive(Clone, Debug)]
+pub struct PathOptions {
+    /// How long a request is held before its client is told an error.
+    pub client_timeout: Duration,
+    /// The order of writes to the volume; all paths of one process to one volume share it.
+    pub order: Arc<WriteOrder>,
+}
+
+impl PathOptions {
+    /// Ten minutes: longer than any restart, shorter than a person waits before looking.
+    pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(600);
+}
+
+impl Default for PathOptions {
+    fn default() -> Self {
+        Self { client_timeout: Self::CLIENT_TIMEOUT, order: Arc::default() }
+    }
+}
+
+/// Why a path could not be prepared for a move.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    /// The candidate could not be reached.
+    #[error("{0}")]
+    Upstream(#[from] UpstreamError),
+    /// The client would notice the move.
+    #[error("{0}")]
+    Misfit(#[from] Misfit),
+}
+
+/// What a path is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathState {
+    /// One upstream, nothing else.
+    Direct,
+    /// New requests go to one upstream, another still answers older ones.
+    Moving,
+    /// Some writes wait until their older copies are fenced.
+    Fencing,
+    /// No upstream; every request waits.
+    Lost,
+}
+
+/// A path at one moment.
+#[derive(Clone, Debug)]
+pub struct PathStatus<U> {
+    /// Where new requests go, or went last.
+    pub upstream: U,
+    /// See there.
+    pub state: PathState,
+    /// Where the path is to move and has not.
+    pub goal: Option<U>,
+    /// Requests that the client waits for.
+    pub unanswered: usize,
+    /// Those of them that no server works on.
+    pub held: usize,
+    /// Requests that were sent a second time.
+    pub replayed: u64,
+    /// The longest time that a request took.
+    pub longest: Duration,
+}
+
+/// A path to the owner of a volume, for one client session. Dropping it ends the session: what a
+/// server has begun is waited for or fenced, in the background.
+pub struct Path<F: Fabric> {
+    shared: Arc<Shared<F>>,
+    order: Arc<WriteOrder>,
+}
+
+impl<F: Fabric> Path<F> {
+    /// Opens a path to the first upstream that can be reached. What its server offers is what the
+    /// client is told, and what every later server must offer.
+    ///
+    /// # Errors
+    /// What the last of the upstreams said.
+    pub async fn open(fabric: F, options: PathOptions) -> Result<Self, UpstreamError> {
+        let mut generation = Generation(0);
+        let mut last = UpstreamError("no upstream is known".to_owned());
+        for upstream in fabric.locate().await {
+            generation = generation.next();
+            let opening = Opening { generation, standby: false };
+            match connect(&fabric, &upstream, opening).await {
+                Ok(link) => {
+                    let open = OpenLink { upstream, link: Arc::new(link) };
+                    return Ok(Self::begin(fabric, options, (generation, open)));
+                }
+                Err(error) => last = UpstreamError(format!("{upstream}: {error}")),
+            }
+        }
+        Err(last)
+    }
+
+    fn begin(fabric: F, options: PathOptions, first: (Generation, OpenLink<F>)) -> Self {
+        let machine = Machine::new(first.0, options.client_timeout);
+        let shared = Arc::new(Shared::new(fabric, machine, first, Handle::current()));
+        tokio::spawn(Driver::new(Arc::clone(&shared)).run());
+        Self { shared, order: options.order }
+    }
+
+    /// Opens a link to a candidate, so that a later [`Self::move_to`] has nothing left that can fail.
+    ///
+    /// # Errors
+    /// That it cannot be reached, or what a client would notice. The path goes on as before.
+    pub async fn prepare(&self, candidate: &F::Upstream) -> Result<(), PrepareError> {
+        let generation = {
+            let mut state = self.shared.lock();
+            if state.is_prepared(candidate) {
+                return Ok(());
+            }
+            state.machine.next_generation()
+        };
+        let opening = Opening { generation, standby: true };
+        let link = connect(&self.shared.fabric, candidate, opening).await?;
+        if let Err(misfit) = fits(&self.shared.info, link.info()) {
+            link.disconnect();
+            return Err(misfit.into());
+        }
+        let open = OpenLink { upstream: candidate.clone(), link: Arc::new(link) };
+        let earlier = self.shared.lock().standby.replace((generation, open));
+        earlier.into_iter().for_each(|(_, open)| open.link.disconnect());
+        Ok(())
+    }
+
+    /// Ends the link that [`Self::prepare`] opened: there will be no move.
+    pub fn forget_candidate(&self) {
+        let standby = self.shared.lock().standby.take();
+        standby.into_iter().for_each(|(_, open)| open.link.disconnect());
+    }
+
+    /// Has new requests go to another upstream as soon as a link there is open; those under way
+    /// finish where they are. No request waits for it. Where the upstream cannot be reached the path
+    /// stays and goes on trying. [`Self::at`] waits for the move.
+    pub fn move_to(&self, upstream: F::Upstream) {
+        self.shared.lock().goal = Some(upstream);
+        self.shared.hurry.notify_one();
+        self.shared.changed.notify_one();
+    }
+
+    /// Waits until new requests go to this upstream.
+    pub async fn at(&self, upstream: &F::Upstream) {
+        loop {
+            let mut moved = std::pin::pin!(self.shared.moved.notified());
+            moved.as_mut().enable();
+            let status = self.status();
+            if status.upstream == *upstream && status.state != PathState::Lost {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// What the path is doing.
+    pub fn status(&self) -> PathStatus<F::Upstream> {
+        let state = self.shared.lock();
+        PathStatus {
+            upstream: state.upstream.clone(),
+            state: match state.machine.phase() {
+                Phase::Direct { .. } => PathState::Direct,
+                Phase::Moving { .. } => PathState::Moving,
+                Phase::Fencing { .. } => PathState::Fencing,
+                Phase::Lost => PathState::Lost,
+            },
+            goal: state.goal.clone(),
+            unanswered: state.machine.unanswered(),
+            held: state.machine.waiting(),
+            replayed: state.machine.replayed(),
+            longest: state.machine.longest(Instant::now()),
+        }
+    }
+
+    /// Begins a new measurement of the longest request.
+    pub fn restart_longest(&self) {
+        self.shared.lock().machine.restart_longest();
+    }
+}
+
+impl<F: Fabric> Device for Path<F> {
+    fn info(&self) -> &DeviceInfo {
+        &self.shared.info
+    }
+
+    fn call(&self, request: Request) -> Answer {
+        let turn = request
+            .extent()
+            .filter(|_| request.is_write())
+            .and_then(|extent| Turn::queue(&self.order, extent));
+        let runtime = self.shared.runtime.clone();
+        let work = Box::pin(Arc::clone(&self.shared).submit(request, turn));
+        Box::pin(Lasting { work: Some(work), runtime })
+    }
+}
+
+impl<F: Fabric> Drop for Path<F> {
+    fn drop(&mut self) {
+        self.shared.apply(|state| state.machine.close());
+        self.shared.changed.notify_one();
+    }
+}
+
+/// An answer that is worked on even when nobody waits for it any more: until a server has said that
+/// a write is over, a newer one to the same blocks must not leave.
+struct Lasting {
+    work: Option<Answer>,
+    runtime: Handle,
+}
+
+impl Future for Lasting {
+    type Output = Result<Reply, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        let outcome = work.as_mut().poll(context);
+        if outcome.is_ready() {
+            self.work = None;
+        }
+        outcome
+    }
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.runtime.spawn(work);
+        }
+    }
+}

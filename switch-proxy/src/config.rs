@@ -1,0 +1,220 @@
+//! The settings, from flags and a file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use blockferry_block::VolumeName;
+use blockferry_control::ListenAddress;
+use blockferry_control::log::LogFormat;
+use blockferry_nbd_session::{Address, NbdUri};
+use blockferry_path::PathOptions;
+use clap::Parser;
+use serde::Deserialize;
+
+/// As good as forever, and still a time that can be added to a clock.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// Keeps the clients' connections while their volumes change servers.
+#[derive(Debug, Default, Parser)]
+#[command(name = "switch-proxy", version)]
+pub struct Flags {
+    /// Where NBD clients connect: HOST:PORT or unix:/path
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where the control API listens: HOST:PORT or unix:/path
+    #[arg(long, value_name = "ADDR")]
+    control: Option<String>,
+    /// Folder for what must survive a restart
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Export that clients see, and where its volume is: NAME=nbd://HOST:PORT/EXPORT (repeatable)
+    #[arg(long, value_name = "NAME=URI")]
+    route: Vec<String>,
+    /// Name by which other parties reach this host
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+    /// How long a client's request is held before it is answered with an error, like 10m; 0 for ever
+    #[arg(long, value_name = "TIME")]
+    client_timeout: Option<String>,
+    /// File with the secret of the control API
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Settings under the names of these flags, as TOML; flags win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// error, warn, info, debug, trace or off
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+    /// text or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    listen: Option<String>,
+    control: Option<String>,
+    state: Option<PathBuf>,
+    #[serde(default)]
+    route: Vec<String>,
+    advertise: Option<String>,
+    client_timeout: Option<String>,
+    token_file: Option<PathBuf>,
+    log: Option<String>,
+    log_format: Option<String>,
+}
+
+/// The settings of one run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: Address,
+    /// Where the control API listens.
+    pub control: ListenAddress,
+    /// Folder of the journal.
+    pub state: PathBuf,
+    /// Routes that there are from the start.
+    pub routes: Vec<RouteSpec>,
+    /// This host's name for others.
+    pub advertise: Option<String>,
+    /// How long a request is held before its client is told an error.
+    pub client_timeout: Duration,
+    /// File with the secret of the control API.
+    pub token_file: Option<PathBuf>,
+    /// The log's level or filter.
+    pub log: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// An export that clients see, and where its volume is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSpec {
+    /// The name for clients.
+    pub name: VolumeName,
+    /// The volume.
+    pub upstream: NbdUri,
+}
+
+impl FromStr for RouteSpec {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, uri) = text
+            .split_once('=')
+            .with_context(|| format!("route {text:?}: expected NAME=nbd://HOST:PORT/EXPORT"))?;
+        let name = name.parse().with_context(|| format!("route {text:?}"))?;
+        let upstream = uri.parse().with_context(|| format!("route {text:?}"))?;
+        Ok(Self { name, upstream })
+    }
+}
+
+impl Config {
+    /// The settings that the flags and their file make together.
+    ///
+    /// # Errors
+    /// What is missing or makes no sense, and what was expected.
+    pub fn new(flags: Flags) -> Result<Self> {
+        let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let listen = required("listen", flags.listen.or(file.listen))?;
+        let control = required("control", flags.control.or(file.control))?;
+        let state = required("state", flags.state.or(file.state))?;
+        let routes = if flags.route.is_empty() { file.route } else { flags.route };
+        let timeout = flags.client_timeout.or(file.client_timeout);
+        let format = flags.log_format.or(file.log_format);
+        let config = Self {
+            listen: listen.parse().context("--listen")?,
+            control: control.parse().context("--control")?,
+            state,
+            routes: routes.iter().map(|route| route.parse()).collect::<Result<_>>()?,
+            advertise: flags.advertise.or(file.advertise),
+            client_timeout: timeout
+                .as_deref()
+                .map(client_timeout)
+                .transpose()?
+                .unwrap_or(PathOptions::CLIENT_TIMEOUT),
+            token_file: flags.token_file.or(file.token_file),
+            log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
+            log_format: format.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
+        };
+        config.refuse_twins()?;
+        Ok(config)
+    }
+
+    fn refuse_twins(&self) -> Result<()> {
+        for (index, route) in self.routes.iter().enumerate() {
+            if self.routes[..index].iter().any(|other| other.name == route.name) {
+                bail!("route {:?} is given twice", route.name.as_str());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<File> {
+    let text = fs::read_to_string(path).with_context(|| format!("--config {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("--config {}", path.display()))
+}
+
+fn required<T>(name: &str, value: Option<T>) -> Result<T> {
+    value.with_context(|| format!("--{name} is missing: give it as a flag or in the --config file"))
+}
+
+fn client_timeout(text: &str) -> Result<Duration> {
+    if text == "0" {
+        return Ok(FOREVER);
+    }
+    let time = humantime::parse_duration(text)
+        .with_context(|| format!("--client-timeout {text:?}: expected a time like 10m, or 0"))?;
+    Ok(if time.is_zero() { FOREVER } else { time.min(FOREVER) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(flags: &[&str], file: &str) -> Result<Config> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("switch.toml");
+        fs::write(&path, file).unwrap();
+        let path = path.to_str().unwrap();
+        let start = ["switch-proxy", "--config", path];
+        Config::new(Flags::try_parse_from(start.iter().chain(flags))?)
+    }
+
+    const FILE: &str = r#"
+        listen = "127.0.0.1:0"
+        control = "unix:/run/switch"
+        state = "/var/lib/switch"
+        route = ["vol=nbd://127.0.0.1:1/a"]
+        client-timeout = "0"
+    "#;
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let config = config(&["--route", "x=nbd://h/y", "--log", "debug"], FILE).unwrap();
+        assert_eq!(config.routes, ["x=nbd://h/y".parse().unwrap()]);
+        assert_eq!((config.log.as_str(), config.client_timeout), ("debug", FOREVER));
+        assert_eq!(config.listen.to_string(), "127.0.0.1:0");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_what_was_expected() {
+        for (flags, word) in [
+            (&["--route", "vol"][..], "NAME=nbd://"),
+            (&["--route", "a/b=nbd://h/v"], "letters"),
+            (&["--route", "v=nbd://h/a", "--route", "v=nbd://h/b"], "twice"),
+            (&["--client-timeout", "soon"], "10m"),
+            (&["--listen", "nowhere"], "HOST:PORT"),
+        ] {
+            let error = format!("{:#}", config(flags, FILE).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
+        assert!(format!("{:#}", config(&[], "").unwrap_err()).contains("--listen is missing"));
+        assert!(config(&[], "listne = 'x'").is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! The switch as an NBD server: its exports are the routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use blockferry_block::{BootId, ClaimEpoch, Generation, MigrationId, SessionId, Token};
+use blockferry_nbd_session::{
+    ExportEntry, Exports, FenceRequest, Hello, OpenError, Opened, Role, RoleClaim,
+};
+use blockferry_path::{NbdFabric, Path, PathOptions, UpstreamError};
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{Client, ClientPath};
+use crate::route::Route;
+use crate::routes::Routes;
+
+/// How long a new client waits for an upstream that is away.
+const OPEN_HOLD: Duration = Duration::from_secs(10);
+/// Pause between tries meanwhile.
+const OPEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// See the module.
+pub(crate) struct RouteExports {
+    /// All routes.
+    pub(crate) routes: Arc<Routes>,
+    /// How long a request is held before its client is told an error.
+    pub(crate) client_timeout: Duration,
+    /// Cancelled to cut every connection.
+    pub(crate) cut: CancellationToken,
+}
+
+impl Exports for RouteExports {
+    fn list(&self) -> Vec<ExportEntry> {
+        let entry = |route: &Arc<Route>| ExportEntry {
+            name: route.name().to_owned(),
+            description: String::new(),
+        };
+        self.routes.all().iter().map(entry).collect()
+    }
+
+    fn open<'a>(
+        &'a self,
+        name: &'a str,
+        hello: &'a Hello,
+    ) -> BoxFuture<'a, Result<Opened, OpenError>> {
+        Box::pin(async move {
+            if hello.role.is_some() {
+                let text = "a switch takes plain clients only; connect to a storage program";
+                return Err(OpenError::Policy(text.to_owned()));
+            }
+            let route = self.routes.find_for_client(name).ok_or_else(|| unknown(name))?;
+            let (session, path) = self.open_path(&route).await.map_err(|error| {
+                tracing::warn!(route = route.name(), %error, "a client was turned away");
+                OpenError::Policy(format!("the volume cannot be reached: {error}"))
+            })?;
+            Ok(Opened {
+                name: route.name().to_owned(),
+                description: String::new(),
+                device: Arc::new(Client::enter(route, session, path)),
+                cut: self.cut.child_token(),
+            })
+        })
+    }
+
+    fn fence<'a>(&'a self, _: FenceRequest) -> BoxFuture<'a, Result<(), OpenError>> {
+        let text = "a switch keeps no sessions of others; fence at the storage program";
+        Box::pin(async move { Err(OpenError::Policy(text.to_owned())) })
+    }
+}
+
+impl RouteExports {
+    async fn open_path(
+        &self,
+        route: &Arc<Route>,
+    ) -> Result<(SessionId, ClientPath), UpstreamError> {
+        let started = Instant::now();
+        loop {
+            let session = new_session()?;
+            let fabric = NbdFabric::new(claim(session, route), Arc::clone(route));
+            let order = Arc::clone(route.order());
+            let options = PathOptions { client_timeout: self.client_timeout, order };
+            match Path::open(fabric, options).await {
+                Ok(path) => return Ok((session, path)),
+                Err(error) if started.elapsed() >= OPEN_HOLD => return Err(error),
+                Err(_) => sleep(OPEN_PAUSE).await,
+            }
+        }
+    }
+}
+
+/// A session's identity: nobody can guess it, so nobody else can fence it.
+pub(crate) fn new_session() -> Result<SessionId, UpstreamError> {
+    let mut bytes = [0; SessionId::LENGTH];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| UpstreamError(format!("no random numbers: {error}")))?;
+    Ok(SessionId::from_bytes(bytes))
+}
+
+/// What a client's links claim. The generation is the path's.
+pub(crate) fn claim(session: SessionId, route: &Route) -> RoleClaim {
+    RoleClaim {
+        role: Role::Client,
+        standby: false,
+        migration: MigrationId::from_bytes([0; MigrationId::LENGTH]),
+        token: Token::from_bytes([0; Token::LENGTH]),
+        session,
+        generation: Generation(0),
+        source_boot: BootId(0),
+        destination_boot: BootId(0),
+        claim_epoch: ClaimEpoch(0),
+        arrangement: route.arrangement().to_owned(),
+    }
+}
+
+fn unknown(name: &str) -> OpenError {
+    OpenError::Unknown(format!("there is no route {name:?} here"))
+}

@@ -1,0 +1,39 @@
+//! switch-proxy: keeps the clients' connections while their volumes change servers.
+//!
+//! Clients of any make connect to a route. Each connection has a path of its own
+//! ([`blockferry_path::Path`]) to the volume's owner, which survives the owner's death and is moved,
+//! without holding a request, when the volume has moved. Where a volume is, is told to the switch
+//! by the controller or by the new owner itself, found out by asking when nobody tells, and kept in
+//! a journal.
+//!
+//! Architecture invariant: bytes of a volume pass only through paths; nothing here touches them.
+
+mod api;
+mod client;
+mod config;
+mod exports;
+mod ledger;
+mod metrics;
+mod owner;
+mod placement;
+mod prepare;
+mod route;
+mod routes;
+mod server;
+mod watch;
+
+pub use api::NewRoute;
+pub use config::{Config, Flags, RouteSpec};
+pub use server::Switch;
+
+use anyhow::Result;
+use tokio_util::sync::CancellationToken;
+
+/// Runs a switch until `shutdown` is cancelled and what was under way is answered.
+///
+/// # Errors
+/// What could not be read or bound.
+pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<()> {
+    Switch::bind(config).await?.run(shutdown).await;
+    Ok(())
+}
