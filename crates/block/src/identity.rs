@@ -132,6 +132,11 @@ number_identity!(
     /// One try to commit a migration. Each makes a `Ready` of its own (I10).
     Attempt
 );
+number_identity!(
+    /// How often the source has set its read cursor back. A copy connection carries the epoch in
+    /// which its claims were made; an older one is refused (I12).
+    ClaimEpoch
+);
 
 /// The name of a volume: `[A-Za-z0-9._-]{1,64}`, not beginning with a dot, so that it can be a
 /// file's name and never a path.

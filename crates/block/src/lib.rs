@@ -9,7 +9,7 @@ mod size;
 
 pub use extent::{Extent, ExtentError};
 pub use identity::{
-    Attempt, BootId, Generation, MigrationId, ParseIdentityError, SessionId, Token, VolumeName,
-    VolumeNameError,
+    Attempt, BootId, ClaimEpoch, Generation, MigrationId, ParseIdentityError, SessionId, Token,
+    VolumeName, VolumeNameError,
 };
 pub use size::{GIB, KIB, MIB};

@@ -1,1 +1,35 @@
 //! NBD sessions over real sockets: the serving side and the client side.
+//!
+//! [`serve`] and [`Listener`] put a [`blockferry_device::Device`] on the network; [`connect`] gives a
+//! [`Link`], which is a device whose blocks are elsewhere. The protocol itself lives in
+//! `blockferry-nbd-wire`; what an export is, who may open it and what a fence does is decided by the
+//! [`Exports`] that a program brings.
+//!
+//! Architecture invariant: a request that was begun at a device is answered or waited for, never
+//! dropped: [`serve`] returns only when nothing of its connection executes any more.
+
+mod address;
+mod connect;
+mod driver;
+mod engine;
+mod exports;
+mod greet;
+mod limits;
+mod link;
+mod listener;
+mod serve;
+mod slots;
+mod split;
+mod stream;
+
+pub use address::{Address, BadAddress, BadUri, NbdUri};
+pub use blockferry_nbd_wire::{
+    ExportEntry, FenceRequest, OptionCode, Purpose, ReplyCode, Role, RoleClaim,
+};
+pub use connect::{ConnectError, ConnectOptions, FenceOutcome, connect, fence, list};
+pub use exports::{Exports, Hello, OpenError, Opened};
+pub use limits::Limits;
+pub use link::{CallError, Link, LinkEnd};
+pub use listener::{BindError, Listener};
+pub use serve::serve;
+pub use stream::{Peer, Stream};

@@ -1,0 +1,183 @@
+//! The task behind a [`crate::Link`]: sends what is queued, hands the answers back.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use blockferry_device::Request;
+use blockferry_nbd_wire::{
+    Assembler, Cookie, Outbox, ReplyDecoder, ReplyError, ReplyFrame, encode_disconnect,
+    encode_request,
+};
+use bytes::{Buf, BytesMut};
+use tokio_util::io::poll_write_buf;
+
+use crate::link::{Call, Caller, LinkEnd, Shared, Wish};
+use crate::slots::Slots;
+use crate::stream::Stream;
+
+/// While more than this waits to be sent, in bytes, queued calls stay queued.
+const OUTBOX_BYTES_MAX: usize = 4 << 20;
+
+/// Runs one connection to its end.
+pub(crate) async fn drive(stream: Stream, inbox: BytesMut, shared: Arc<Shared>) {
+    let mut driver = Driver {
+        stream,
+        decoder: ReplyDecoder::new(shared.joined.negotiated.style),
+        shared,
+        backlog: VecDeque::new(),
+        inbox,
+        outbox: Outbox::new(),
+        waiting: Slots::new(),
+        farewell: false,
+    };
+    let end = poll_fn(|cx| driver.poll(cx)).await;
+    tracing::debug!(%end, unanswered = driver.waiting.len(), "a link ended");
+    let Driver { stream, shared, waiting, backlog, .. } = driver;
+    if end == LinkEnd::Aborted {
+        stream.cut();
+    } else {
+        drop(stream);
+    }
+    // Calls are lost before the end is told, so that who saw the end finds none unanswered.
+    drop((waiting, backlog));
+    shared.ended(end);
+}
+
+struct Driver {
+    stream: Stream,
+    shared: Arc<Shared>,
+    /// Calls taken from the queue, not sent yet.
+    backlog: VecDeque<Call>,
+    decoder: ReplyDecoder,
+    inbox: BytesMut,
+    outbox: Outbox,
+    waiting: Slots<Waiting>,
+    /// The request to disconnect is in the outbox, or sent.
+    farewell: bool,
+}
+
+/// A request that was sent, and who wants its answer.
+struct Waiting {
+    assembler: Assembler,
+    caller: Caller,
+}
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LinkEnd> {
+        self.shared.waker.register(cx.waker());
+        match self.turn(cx) {
+            Ok(()) => Poll::Pending,
+            Err(end) => Poll::Ready(end),
+        }
+    }
+
+    /// Does all that can be done now.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), LinkEnd> {
+        loop {
+            self.take_calls()?;
+            let received = self.receive(cx)?;
+            let sent = self.send(cx)?;
+            if self.farewell && self.outbox.is_empty() {
+                return Err(LinkEnd::Disconnected);
+            }
+            if !received && !sent {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_calls(&mut self) -> Result<(), LinkEnd> {
+        let wish = {
+            let mut queue = self.shared.queue();
+            if self.backlog.is_empty() {
+                std::mem::swap(&mut self.backlog, &mut queue.calls);
+            }
+            queue.wish
+        };
+        if wish == Wish::Abort {
+            return Err(LinkEnd::Aborted);
+        }
+        while self.outbox.remaining() < OUTBOX_BYTES_MAX {
+            let Some(call) = self.backlog.pop_front() else { break };
+            self.encode(call);
+        }
+        let idle = self.waiting.is_empty() && self.backlog.is_empty();
+        if wish == Wish::Leave && idle && !self.farewell {
+            self.farewell = true;
+            encode_disconnect(&mut self.outbox, self.shared.joined.negotiated.style);
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, call: Call) {
+        let Call { mut request, caller } = call;
+        let negotiated = &self.shared.joined.negotiated;
+        let on_wire = match request {
+            Request::Read { dont_fragment, .. } => {
+                dont_fragment && self.shared.joined.dont_fragment
+            }
+            _ => false,
+        };
+        let assembler = Assembler::new(&request, negotiated, on_wire);
+        if let Request::Read { dont_fragment, .. } = &mut request {
+            *dont_fragment = on_wire;
+        }
+        let key = self.waiting.insert(Waiting { assembler, caller });
+        encode_request(&mut self.outbox, negotiated.style, Cookie(key), &request);
+    }
+
+    /// Receives once and hands out what came whole. True when something came.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, LinkEnd> {
+        self.decode()?;
+        let missing = self.decoder.missing(&self.inbox);
+        match self.stream.poll_receive(cx, &mut self.inbox, missing) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => Err(LinkEnd::Closed),
+            Poll::Ready(Ok(_)) => self.decode().map(|()| true),
+            Poll::Ready(Err(error)) => Err(LinkEnd::Network(error.to_string())),
+        }
+    }
+
+    fn decode(&mut self) -> Result<(), LinkEnd> {
+        self.decode_frames().map_err(|error| LinkEnd::Protocol(error.to_string()))
+    }
+
+    fn decode_frames(&mut self) -> Result<(), ReplyError> {
+        loop {
+            let waiting = &self.waiting;
+            let pending = |cookie: Cookie| waiting.get(cookie.0).map(|found| &found.assembler);
+            let Some(frame) = self.decoder.decode(&mut self.inbox, pending)? else {
+                return Ok(());
+            };
+            self.take_frame(frame)?;
+        }
+    }
+
+    fn take_frame(&mut self, frame: ReplyFrame) -> Result<(), ReplyError> {
+        let cookie = frame.header.cookie();
+        let unknown = ReplyError::UnknownCookie(cookie);
+        let found = self.waiting.get_mut(cookie.0).ok_or(unknown)?;
+        if let Some(outcome) = found.assembler.take(frame)?
+            && let Some(done) = self.waiting.remove(cookie.0)
+        {
+            done.caller.answer(outcome);
+        }
+        Ok(())
+    }
+
+    /// Sends once. True when something went.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<bool, LinkEnd> {
+        if self.outbox.is_empty() {
+            return Ok(false);
+        }
+        match poll_write_buf(Pin::new(&mut self.stream), cx, &mut self.outbox) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => Err(LinkEnd::Closed),
+            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Err(error)) => Err(LinkEnd::Network(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The transmission phase of one served connection, in one task.
+//!
+//! ```text
+//!   socket -> inbox -> decode -> admit -> device.call -+-> answered at once -> outbox -> socket
+//!                                                      +-> parked ... ------------^
+//! ```
+//!
+//! Each turn does all that can be done without waiting: answers that are ready leave in one vectored
+//! write. Reading stops while too much is under way, so a client's pressure stays in its own socket.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use blockferry_device::{Answer, Device, Errno, Failure, PAYLOAD_MAX, Reply, Request};
+use blockferry_nbd_wire::{
+    Admitted, Negotiated, Outbox, RequestDecoder, RequestError, RequestFrame, RequestHeader, admit,
+    encode_reply,
+};
+use bytes::{Buf, BytesMut};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::io::poll_write_buf;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::greet::Session;
+use crate::limits::{BufferedPart, Limits};
+use crate::stream::Stream;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionEnd {
+    #[error("the client disconnected")]
+    Disconnected,
+    #[error("the client closed the connection")]
+    Closed,
+    #[error("the server is shutting down")]
+    Shutdown,
+    #[error("the export's owner cut the connection")]
+    Cut,
+    #[error("a request was begun and not finished in time")]
+    SlowRequest,
+    #[error("the client did not take its answers in time")]
+    SlowReader,
+    #[error("the client broke the protocol: {0}")]
+    Protocol(#[from] RequestError),
+    #[error("the connection failed: {0}")]
+    Network(#[from] io::Error),
+}
+
+/// Runs a session to its end.
+pub(crate) async fn run(
+    stream: Stream,
+    session: Session,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) -> SessionEnd {
+    let Session { opened, negotiated, inbox } = session;
+    let mut engine = Engine {
+        stream,
+        decoder: RequestDecoder::new(negotiated.style),
+        device: opened.device,
+        negotiated,
+        inbox,
+        outbox: Outbox::new(),
+        parked: FuturesUnordered::new(),
+        charged: 0,
+        buffered: limits.buffered_total.part(),
+        deadline: Deadline::new(),
+        reading: Reading::Open,
+        cut: Box::pin(opened.cut.cancelled_owned()),
+        shutdown: Box::pin(shutdown.cancelled_owned()),
+        limits,
+    };
+    let end = poll_fn(|cx| engine.poll(cx)).await;
+    let Engine { stream, mut parked, .. } = engine;
+    match end {
+        SessionEnd::Cut => stream.cut(),
+        _ => drop(stream),
+    }
+    // What was begun at the device is waited for, though nobody is left to be told.
+    while parked.next().await.is_some() {}
+    end
+}
+
+struct Engine {
+    stream: Stream,
+    decoder: RequestDecoder,
+    device: Arc<dyn Device>,
+    negotiated: Negotiated,
+    inbox: BytesMut,
+    outbox: Outbox,
+    parked: FuturesUnordered<Parked>,
+    /// Bytes that parked requests hold or will hold when they are answered.
+    charged: u64,
+    buffered: BufferedPart,
+    deadline: Deadline,
+    reading: Reading,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
+    limits: Arc<Limits>,
+}
+
+/// Whether more requests are taken.
+enum Reading {
+    Open,
+    /// No more; when all is answered and sent, the session ends for this reason.
+    Stopped(SessionEnd),
+}
+
+/// A request whose answer was not ready at once.
+struct Parked {
+    header: RequestHeader,
+    charge: u64,
+    answer: Answer,
+}
+
+impl Future for Parked {
+    type Output = (RequestHeader, u64, Result<Reply, Failure>);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(self.answer.as_mut().poll(cx));
+        Poll::Ready((self.header, self.charge, outcome))
+    }
+}
+
+impl Engine {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(SessionEnd::Cut);
+        }
+        if matches!(self.reading, Reading::Open) && self.shutdown.as_mut().poll(cx).is_ready() {
+            self.stop(SessionEnd::Shutdown);
+        }
+        match self.turn(cx) {
+            Err(end) => Poll::Ready(end),
+            Ok(()) => self.poll_deadline(cx),
+        }
+    }
+
+    /// Does all that can be done now.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), SessionEnd> {
+        loop {
+            self.take_answers(cx);
+            self.take_requests(cx);
+            let sent = self.send(cx)?;
+            let received = self.receive(cx)?;
+            self.account();
+            let finished = self.parked.is_empty() && self.outbox.is_empty();
+            if finished && !matches!(self.reading, Reading::Open) {
+                return Err(self.stopped());
+            }
+            if !sent && !received {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Begins every request that is there whole, as long as there is room for its answer.
+    fn take_requests(&mut self, cx: &mut Context<'_>) {
+        while matches!(self.reading, Reading::Open) && self.has_room() {
+            match self.decoder.decode(&mut self.inbox) {
+                Ok(None) => return,
+                Ok(Some(frame)) => {
+                    self.deadline.disarm();
+                    self.take_request(frame, cx);
+                }
+                Err(error) => self.refuse_stream(error),
+            }
+        }
+    }
+
+    fn take_request(&mut self, frame: RequestFrame, cx: &mut Context<'_>) {
+        let header = frame.header;
+        match admit(frame, self.device.info(), &self.negotiated) {
+            Ok(Admitted::Call(request)) => self.call(header, request, cx),
+            Ok(Admitted::Nothing) => self.answer(&header, Ok(Reply::Done)),
+            Ok(Admitted::Disconnect) => self.stop(SessionEnd::Disconnected),
+            Err(failure) => self.answer(&header, Err(failure)),
+        }
+    }
+
+    /// Asks the device; an answer that is ready at once costs no parking.
+    fn call(&mut self, header: RequestHeader, request: Request, cx: &mut Context<'_>) {
+        let charge = charge(&request);
+        let mut answer = self.device.call(request);
+        match answer.as_mut().poll(cx) {
+            Poll::Ready(outcome) => self.answer(&header, outcome),
+            Poll::Pending => {
+                self.charged += charge;
+                self.parked.push(Parked { header, charge, answer });
+            }
+        }
+    }
+
+    fn take_answers(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some((header, charge, outcome))) = self.parked.poll_next_unpin(cx) {
+            self.charged -= charge;
+            self.answer(&header, outcome);
+        }
+    }
+
+    fn answer(&mut self, header: &RequestHeader, outcome: Result<Reply, Failure>) {
+        encode_reply(&mut self.outbox, &self.negotiated, header, outcome);
+    }
+
+    /// The stream cannot be read on. A payload that is too large is answered first.
+    fn refuse_stream(&mut self, error: RequestError) {
+        if let RequestError::PayloadTooLarge(header) = error {
+            self.answer(&header, Err(Failure::new(Errno::Inval, error.to_string())));
+        }
+        self.stop(SessionEnd::Protocol(error));
+    }
+
+    fn stop(&mut self, end: SessionEnd) {
+        self.reading = Reading::Stopped(end);
+        self.deadline.disarm();
+    }
+
+    fn stopped(&mut self) -> SessionEnd {
+        match std::mem::replace(&mut self.reading, Reading::Open) {
+            Reading::Stopped(end) => end,
+            Reading::Open => SessionEnd::Closed,
+        }
+    }
+
+    /// Whether one more request of the largest kind may be begun.
+    fn has_room(&self) -> bool {
+        let held = self.charged + self.outbox.remaining() as u64;
+        let limits = &self.limits;
+        let whole_server_full =
+            limits.buffered_total.bytes() > limits.buffered_bytes_total_max && held > 0;
+        self.parked.len() < limits.in_flight_max
+            && held <= limits.buffered_bytes_max.saturating_sub(u64::from(PAYLOAD_MAX))
+            && !whole_server_full
+    }
+
+    fn account(&mut self) {
+        let outbox = self.outbox.remaining() as u64;
+        self.buffered.set(self.charged + outbox + self.inbox.len() as u64);
+    }
+
+    /// Receives once. True when something came.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
+        if !matches!(self.reading, Reading::Open) || !self.has_room() {
+            return Ok(false);
+        }
+        let missing = self.decoder.missing(&self.inbox);
+        match self.stream.poll_receive(cx, &mut self.inbox, missing) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => {
+                // The client may have closed only its sending half, and still wait for answers.
+                self.stop(SessionEnd::Closed);
+                Ok(true)
+            }
+            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// Sends once. True when something went.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
+        if self.outbox.is_empty() {
+            return Ok(false);
+        }
+        match poll_write_buf(Pin::new(&mut self.stream), cx, &mut self.outbox) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => Err(SessionEnd::Closed),
+            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// A request that has begun has to come whole in time, unless this side is what holds it up; and
+    /// the last answers have to be taken in time. Nothing else has a deadline.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
+        let waits_for_client = match self.reading {
+            Reading::Open => self.has_room() && self.decoder.is_inside(&self.inbox),
+            Reading::Stopped(_) => self.parked.is_empty(),
+        };
+        if !waits_for_client {
+            self.deadline.disarm();
+            return Poll::Pending;
+        }
+        ready!(self.deadline.poll(cx, &self.limits));
+        Poll::Ready(match self.reading {
+            Reading::Open => SessionEnd::SlowRequest,
+            Reading::Stopped(_) => SessionEnd::SlowReader,
+        })
+    }
+}
+
+/// The bytes that a request holds, or will hold when it is answered.
+fn charge(request: &Request) -> u64 {
+    match request {
+        Request::Read { extent, .. } => extent.len(),
+        Request::Write { data, .. } => data.len() as u64,
+        _ => 0,
+    }
+}
+
+/// A timer that runs only while somebody is waited for.
+struct Deadline {
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: bool,
+}
+
+impl Deadline {
+    const fn new() -> Self {
+        Self { sleep: None, armed: false }
+    }
+
+    const fn disarm(&mut self) {
+        self.armed = false;
+    }
+
+    /// Ready when it was armed for as long as the limits allow; arms it when it was not.
+    fn poll(&mut self, cx: &mut Context<'_>, limits: &Limits) -> Poll<()> {
+        if !self.armed {
+            self.armed = true;
+            let at = Instant::now() + limits.frame_timeout;
+            match &mut self.sleep {
+                Some(sleep) => sleep.as_mut().reset(at),
+                None => self.sleep = Some(Box::pin(sleep_until(at))),
+            }
+        }
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What a program brings to serve: the exports, and who may open them.
+
+use std::sync::Arc;
+
+use blockferry_device::Device;
+use blockferry_nbd_wire::{ExportEntry, FenceRequest, Purpose, Refusal, RoleClaim};
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::stream::Peer;
+
+/// The exports of a server.
+pub trait Exports: Send + Sync + 'static {
+    /// What a client that asks for a list is told.
+    fn list(&self) -> Vec<ExportEntry>;
+
+    /// Opens an export, to tell about it or for requests; the hello says which.
+    ///
+    /// # Errors
+    /// What the client is told instead.
+    fn open<'a>(
+        &'a self,
+        name: &'a str,
+        hello: &'a Hello,
+    ) -> BoxFuture<'a, Result<Opened, OpenError>>;
+
+    /// Makes a fence durable: nothing of the session that is older than its generation executes, or
+    /// ever will.
+    ///
+    /// # Errors
+    /// What the client is told instead.
+    fn fence<'a>(&'a self, fence: FenceRequest) -> BoxFuture<'a, Result<(), OpenError>>;
+}
+
+/// What is known of a client when it names an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Why the export is opened.
+    pub purpose: Purpose,
+    /// The role that the client claimed on this connection.
+    pub role: Option<RoleClaim>,
+    /// Who it is.
+    pub peer: Peer,
+}
+
+/// An export that was opened for one connection; dropped when the connection ends.
+pub struct Opened {
+    /// The canonical name.
+    pub name: String,
+    /// A text for a person; may be empty.
+    pub description: String,
+    /// What requests go to.
+    pub device: Arc<dyn Device>,
+    /// Cancelled by the export's owner to cut the connection at once.
+    pub cut: CancellationToken,
+}
+
+/// Why an export was not opened, or a fence not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// There is no such export.
+    #[error("{0}")]
+    Unknown(String),
+    /// There is, but not for this client now.
+    #[error("{0}")]
+    Policy(String),
+    /// The request contradicts itself or the server's state.
+    #[error("{0}")]
+    Invalid(String),
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    Shutdown,
+}
+
+impl From<OpenError> for Refusal {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Unknown(message) => Self::unknown(message),
+            OpenError::Policy(message) => Self::policy(message),
+            OpenError::Invalid(message) => Self::invalid(message),
+            OpenError::Shutdown => Self::shutdown(),
+        }
+    }
+}

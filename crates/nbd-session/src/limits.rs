@@ -1,0 +1,103 @@
+//! What one server and one connection may use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Bounds on what clients can make a server hold. One value is shared by all connections of a
+/// server.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at one time.
+    pub connections_max: usize,
+    /// Connections from one IP address at one time.
+    pub connections_per_ip_max: usize,
+    /// Requests of one connection under way at one time; then reading stops.
+    pub in_flight_max: usize,
+    /// Bytes of one connection held at one time, in payloads that came and answers that go; then
+    /// reading stops. At least one payload of the largest kind fits.
+    pub buffered_bytes_max: u64,
+    /// Bytes of all connections together; beyond it a connection is read only while it holds none.
+    pub buffered_bytes_total_max: u64,
+    /// What all connections hold now.
+    pub buffered_total: BufferedTotal,
+    /// A handshake has to end within this time, not counting what this side does itself.
+    pub handshake_timeout: Duration,
+    /// A request that has begun has to come whole within this time. Idling is allowed.
+    pub frame_timeout: Duration,
+}
+
+/// A count of bytes that connections share.
+#[derive(Clone, Debug, Default)]
+pub struct BufferedTotal(Arc<AtomicU64>);
+
+/// One connection's part of a [`BufferedTotal`]; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct BufferedPart {
+    total: BufferedTotal,
+    held: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1024,
+            connections_per_ip_max: 1024,
+            in_flight_max: 128,
+            buffered_bytes_max: 64 << 20,
+            buffered_bytes_total_max: 1 << 30,
+            buffered_total: BufferedTotal::default(),
+            handshake_timeout: Duration::from_secs(10),
+            frame_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl BufferedTotal {
+    /// The bytes held by all connections.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn part(&self) -> BufferedPart {
+        BufferedPart { total: self.clone(), held: 0 }
+    }
+}
+
+impl BufferedPart {
+    /// Says what this connection holds now.
+    pub(crate) fn set(&mut self, held: u64) {
+        if held > self.held {
+            self.total.0.fetch_add(held - self.held, Ordering::Relaxed);
+        } else if held < self.held {
+            self.total.0.fetch_sub(self.held - held, Ordering::Relaxed);
+        }
+        self.held = held;
+    }
+}
+
+impl Drop for BufferedPart {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_connection_held_is_given_back_when_it_ends() {
+        let total = BufferedTotal::default();
+        let mut first = total.part();
+        let mut second = total.part();
+        first.set(10);
+        second.set(5);
+        first.set(3);
+        assert_eq!(total.bytes(), 8);
+        drop(second);
+        assert_eq!(total.bytes(), 3);
+        drop(first);
+        assert_eq!(total.bytes(), 0);
+    }
+}

@@ -1,0 +1,170 @@
+//! A connected socket of either kind, and how it is tuned.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::io::poll_read_buf;
+
+use crate::address::Address;
+
+/// A silent peer is probed after this long.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+/// Probes follow one another this far apart.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// So many unanswered probes end the connection: a peer that vanished is noticed in 25 s.
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// Room for a receive, in bytes: many small requests come in one.
+const RECEIVE_BYTES: usize = 128 << 10;
+/// With less room than this a buffer gets new room, in bytes.
+const RECEIVE_BYTES_MIN: usize = 32 << 10;
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a unix socket.
+    Unix(UnixStream),
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Somebody over TCP.
+    Tcp(SocketAddr),
+    /// Somebody on this machine, over a unix socket.
+    Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => fmt::Display::fmt(address, f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+impl Stream {
+    /// Connects to a server.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        let stream = match address {
+            Address::Tcp(host, port) => {
+                Self::Tcp(TcpStream::connect((host.as_str(), *port)).await?)
+            }
+            Address::Unix(path) => Self::Unix(UnixStream::connect(path).await?),
+        };
+        stream.tune()?;
+        Ok(stream)
+    }
+
+    /// Switches delays off and probes on; a unix socket needs neither.
+    pub(crate) fn tune(&self) -> io::Result<()> {
+        let Self::Tcp(stream) = self else { return Ok(()) };
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_RETRIES);
+        SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    }
+
+    /// Who is at the other end; a TCP peer that has gone already counts as unspecified.
+    pub fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(stream) => Peer::Tcp(
+                stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
+            ),
+            Self::Unix(_) => Peer::Unix,
+        }
+    }
+
+    /// Receives once, behind what the buffer holds; tells how much came, zero at the end. `missing`
+    /// is how much is known to follow, so that a large payload comes into one piece of memory.
+    pub(crate) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        missing: usize,
+    ) -> Poll<io::Result<usize>> {
+        if buffer.capacity() - buffer.len() < missing.max(RECEIVE_BYTES_MIN) {
+            buffer.reserve(missing.max(RECEIVE_BYTES));
+        }
+        poll_read_buf(Pin::new(self), cx, buffer)
+    }
+
+    /// Closes at once: what was not sent yet is thrown away, and a TCP peer sees a reset.
+    pub(crate) fn cut(self) {
+        if let Self::Tcp(stream) = &self {
+            // Where it fails the socket is dead already.
+            let _ = stream.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
