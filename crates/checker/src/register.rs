@@ -293,21 +293,23 @@ impl<V: Copy + PartialEq> Register<V> {
         self.candidates.iter().map(|c| c.value)
     }
 
-    /// Whether it is at rest with the same value as the other, from the same write.
-    pub(crate) fn is_settled_like(&self, other: &Self) -> bool {
-        let idle = |r: &Self| r.readers.is_empty() && r.unresolved.is_empty();
-        match (&*self.candidates, &*other.candidates) {
-            ([a], [b]) => {
-                idle(self)
-                    && idle(other)
-                    && (a.id, a.acknowledged, a.value) == (b.id, b.acknowledged, b.value)
-            }
-            _ => false,
-        }
+    /// Whether nothing tells it from the other: the same writes and reads, and the same is proved of
+    /// them. At rest, with one value left, what is proved need not be the same.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.candidates, &other.candidates);
+        let alone = ours.len() == 1;
+        ours.len() == theirs.len()
+            && self.readers == other.readers
+            && self.unresolved.is_empty()
+            && other.unresolved.is_empty()
+            && ours.iter().zip(theirs).all(|(a, b)| {
+                let proved = |c: &Candidate<V>| (c.first_end, c.last_begin, c.seen);
+                a.id == b.id && a.value == b.value && (alone || proved(a) == proved(b))
+            })
     }
 
     /// Becomes the register of both pieces, keeping what is proved of either.
-    pub(crate) fn merge_settled(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         for (a, b) in self.candidates.iter_mut().zip(&other.candidates) {
             a.first_end = a.first_end.max(b.first_end);
             a.last_begin = a.last_begin.min(b.last_begin);

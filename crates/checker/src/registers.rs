@@ -188,23 +188,26 @@ impl<V: Copy + PartialEq> Registers<V> {
 
     /// Makes registers for what the extent touches first, none of them across a block's edge.
     fn fill_gaps(&mut self, extent: Extent) {
+        let mut gaps = Vec::new();
         let mut at = extent.start();
-        while at < extent.end() {
-            let next = self.pieces.range(at..extent.end()).next();
-            let (gap_end, known_end) = match next {
-                Some((start, piece)) => (*start, piece.end),
-                None => (extent.end(), extent.end()),
-            };
-            while at < gap_end {
-                let end = gap_end.min((at / self.block_size + 1).saturating_mul(self.block_size));
-                self.pieces.insert(at, Piece { end, register: Register::new(self.initial) });
-                at = end;
+        for (start, piece) in self.pieces.range(extent.start()..extent.end()) {
+            if at < *start {
+                gaps.push(Extent::between(at, *start));
             }
-            at = known_end;
+            at = piece.end;
+        }
+        gaps.push(Extent::between(at, extent.end()));
+        for gap in gaps {
+            let first = gap.start() / self.block_size * self.block_size;
+            let blocks = Extent::between(first, gap.end()).pieces(self.block_size);
+            for piece in blocks.filter_map(|block| block.intersection(gap)) {
+                let register = Register::new(self.initial);
+                self.pieces.insert(piece.start(), Piece { end: piece.end(), register });
+            }
         }
     }
 
-    /// Joins neighbours within a block that are at rest and the same.
+    /// Joins neighbours within a block that nothing tells apart.
     fn merge(&mut self, extent: Extent) {
         let block = |at: u64| at / self.block_size;
         let whole = block(extent.start()) * self.block_size;
@@ -214,8 +217,8 @@ impl<V: Copy + PartialEq> Registers<V> {
         for (start, piece) in self.pieces.range_mut(whole..end) {
             if let Some((left_start, left)) = &mut left {
                 let adjacent = left.end == *start && block(*left_start) == block(*start);
-                if adjacent && left.register.is_settled_like(&piece.register) {
-                    left.register.merge_settled(&piece.register);
+                if adjacent && left.register.is_like(&piece.register) {
+                    left.register.merge(&piece.register);
                     left.end = piece.end;
                     merged.push(*start);
                     continue;
