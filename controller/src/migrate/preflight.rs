@@ -26,6 +26,8 @@ pub(crate) const PROTOCOL: u32 = 1;
 pub(crate) struct Plan {
     /// Size of the volume in bytes.
     pub(crate) size: u64,
+    /// Bytes that it has allocated at the source.
+    pub(crate) allocated: u64,
     /// Generation of the present owner.
     pub(crate) generation: u64,
     /// What the source's export offers.
@@ -63,6 +65,7 @@ pub(crate) async fn preflight<N: Network>(
             Ok(info) => {
                 let plan = plan.insert(Plan {
                     size: volume.size,
+                    allocated: volume.allocated_bytes,
                     generation: volume.generation,
                     features: feature_names(&info.features),
                     source_at: source.program.address.clone(),

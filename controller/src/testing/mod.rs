@@ -16,6 +16,8 @@ pub(crate) fn volume(role: VolumeRole) -> VolumeStatus {
     VolumeStatus {
         name: "vol".to_owned(),
         size: 1 << 20,
+        allocated_bytes: 0,
+        features: Vec::new(),
         role,
         generation: 1,
         reserved_address: 0,
