@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use blockferry_block::VolumeName;
+use blockferry_nbd_session::ConnectError;
 
 /// A store that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,22 @@ pub enum StoreError {
         size: u64,
         /// The room there is, in bytes.
         available: u64,
+    },
+    /// A server cannot be reached, or does not give the export.
+    #[error("{uri}: {source}")]
+    Remote {
+        /// The export.
+        uri: String,
+        /// Why.
+        source: Box<ConnectError>,
+    },
+    /// A server's export cannot hold a volume.
+    #[error("{uri} cannot be used: {reason}")]
+    Unusable {
+        /// The export.
+        uri: String,
+        /// Why.
+        reason: String,
     },
     /// A store's description makes no sense.
     #[error(
