@@ -44,6 +44,7 @@ impl Beginning {
             token: self.identity.token.clone(),
             term: self.identity.term,
             size: plan.size,
+            allocated: plan.allocated,
             generation: plan.generation,
             source: plan.source_at.clone(),
             dry_run,
