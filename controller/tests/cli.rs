@@ -145,6 +145,7 @@ fn volume(is_source: bool) -> VolumeStatus {
     VolumeStatus {
         name: "vol".to_owned(),
         size: 1 << 20,
+        allocated_bytes: 1 << 20,
         role: if is_source { VolumeRole::Migrating } else { VolumeRole::Receiving },
         generation: 1,
         reserved_address: 0,
@@ -153,6 +154,7 @@ fn volume(is_source: bool) -> VolumeStatus {
         dirty_bytes: 0,
         in_flight_updates: 0,
         sessions: 0,
+        features: Vec::new(),
         migration: Some(MigrationStatus {
             id: "00".repeat(16),
             term: 1,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anyhow::{anyhow, bail};
 use blockferry_block::VolumeName;
 use blockferry_control::api::{PartyAddress, VolumeRole};
-use blockferry_device::{DeviceInfo, Features};
+use blockferry_device::DeviceInfo;
 use blockferry_nbd_session::Address;
 
 use super::Beginning;
@@ -26,7 +26,7 @@ pub(crate) const PROTOCOL: u32 = 1;
 pub(crate) struct Plan {
     /// Size of the volume in bytes.
     pub(crate) size: u64,
-    /// Bytes that it has allocated at the source.
+    /// Bytes that the source has allocated.
     pub(crate) allocated: u64,
     /// Generation of the present owner.
     pub(crate) generation: u64,
@@ -65,9 +65,9 @@ pub(crate) async fn preflight<N: Network>(
             Ok(info) => {
                 let plan = plan.insert(Plan {
                     size: volume.size,
-                    allocated: volume.allocated_bytes,
                     generation: volume.generation,
-                    features: feature_names(&info.features),
+                    allocated: volume.allocated_bytes,
+                    features: volume.features.clone(),
                     source_at: source.program.address.clone(),
                     destination_at: destination.program.address.clone(),
                 });
@@ -200,21 +200,6 @@ async fn probe<N: Network>(
         bail!("it is read-only; a volume that nobody writes is copied with any tool");
     }
     Ok(info)
-}
-
-/// The names of what an export offers, as `/receive` takes them.
-fn feature_names(features: &Features) -> Vec<String> {
-    let named = [
-        ("flush", features.flush),
-        ("fua", features.fua),
-        ("trim", features.trim),
-        ("write_zeroes", features.write_zeroes),
-        ("fast_zero", features.fast_zero),
-        ("cache", features.cache),
-        ("block_status", features.block_status),
-        ("multi_conn", features.multi_conn),
-    ];
-    named.iter().filter(|(_, offered)| *offered).map(|(name, _)| (*name).to_owned()).collect()
 }
 
 /// What the destination has against creating the volume.

@@ -16,8 +16,7 @@ pub(crate) fn volume(role: VolumeRole) -> VolumeStatus {
     VolumeStatus {
         name: "vol".to_owned(),
         size: 1 << 20,
-        allocated_bytes: 0,
-        features: Vec::new(),
+        allocated_bytes: 1 << 20,
         role,
         generation: 1,
         reserved_address: 0,
@@ -26,6 +25,7 @@ pub(crate) fn volume(role: VolumeRole) -> VolumeStatus {
         dirty_bytes: 0,
         in_flight_updates: 0,
         sessions: 0,
+        features: Vec::new(),
         migration: None,
     }
 }

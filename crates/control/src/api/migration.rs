@@ -296,7 +296,7 @@ pub struct AbortRequest {
     pub migration: String,
     /// Term of the controller.
     pub term: u64,
-    /// The migration's secret; the destination asks for it.
+    /// The migration's secret, when the caller knows it; the destination checks it then.
     pub token: Option<String>,
 }
 

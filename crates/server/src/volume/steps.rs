@@ -553,7 +553,12 @@ impl Volume {
                 Ok(())
             }
             (Stage::Receiver(receiver), _) => {
-                self.authenticated(&request.migration, request.token.as_deref().unwrap_or(""))?;
+                // A controller that died between `/receive` and `/send` took the token with it.
+                // Whoever may speak on the control address may clean up after it.
+                match &request.token {
+                    Some(token) => self.authenticated(&request.migration, token)?,
+                    None => drop(self.migration(&request.migration)?),
+                }
                 let _step = receiver.steps.lock().await;
                 self.record(VolumeRecord::Aborted).await?;
                 self.set_stage(Stage::Gone);
