@@ -75,11 +75,7 @@ impl Controller {
         Ok(())
     }
 
-    async fn bring_over(
-        &self,
-        source: &Connection,
-        destination: &Connection,
-    ) -> Result<(), Again> {
+    async fn bring_over(&self, source: &Connection, destination: &Connection) -> Result<(), Again> {
         let here = self.call(source, Call::Inquire).await?;
         let Reply::Standing { epoch, committed, .. } = here else { return Err(Again) };
         if !committed {

@@ -96,13 +96,14 @@ impl Link {
         let reattach = self.reattach.wait();
         let followed = async {
             loop {
-                let sweep_reserved = |volume: &Volume| {
-                    volume.machine.borrow().sweep().map(|sweep| sweep.reserved())
-                };
+                let sweep_reserved =
+                    |volume: &Volume| volume.machine.borrow().sweep().map(|sweep| sweep.reserved());
                 let Some(above) = sweep_reserved(&self.volume) else { return };
                 let call = connection.call(Call::Reserved { epoch, above });
                 match self.sim.timeout(CONTROL_TIMEOUT, call).await {
-                    Some(Ok(Reply::Standing { epoch: Some(now), reserved, .. })) if now == epoch => {
+                    Some(Ok(Reply::Standing { epoch: Some(now), reserved, .. }))
+                        if now == epoch =>
+                    {
                         self.volume.machine.borrow_mut().reserved_grew(epoch, reserved);
                         self.volume.after_change();
                     }
@@ -144,10 +145,14 @@ impl Link {
 
     /// Both sides flush what lies below `W`; then it is `W_durable`.
     async fn checkpoint(&self, connection: &Connection, epoch: u64) {
+        self.volume.machine.borrow_mut().checkpoint_begin();
         let begin = connection.call(Call::Checkpoint(epoch));
         let reply = self.sim.timeout(CONTROL_TIMEOUT, begin).await;
-        let Some(Ok(Reply::Checkpoint { address, digest })) = reply else { return };
-        let begun = self.volume.machine.borrow_mut().checkpoint_begin(address, digest);
+        let Some(Ok(Reply::Checkpoint { address, digest })) = reply else {
+            self.volume.machine.borrow_mut().checkpoint_failed();
+            return;
+        };
+        let begun = self.volume.machine.borrow_mut().checkpoint_agree(address, digest);
         if let Err(mismatch) = begun {
             self.sim.trace(|| mismatch.to_string());
             self.witness.add("digest-mismatch", 1);

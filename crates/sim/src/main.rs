@@ -64,7 +64,11 @@ fn main() -> anyhow::Result<()> {
             break;
         }
     }
-    println!("{} seeds, {failures} failed, {:.1} s", arguments.seeds, began.elapsed().as_secs_f64());
+    println!(
+        "{} seeds, {failures} failed, {:.1} s",
+        arguments.seeds,
+        began.elapsed().as_secs_f64()
+    );
     anyhow::ensure!(failures == 0, "{failures} seeds failed");
     Ok(())
 }

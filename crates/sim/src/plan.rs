@@ -47,8 +47,22 @@ pub enum Trouble {
 }
 
 const MOMENTS: [&str; 16] = [
-    "update", "mirror", "copied", "claim", "attaching", "attached", "resync", "checkpoint",
-    "checkpointed", "settled", "ready", "committing", "committed", "owned", "move", "path",
+    "update",
+    "mirror",
+    "copied",
+    "claim",
+    "attaching",
+    "attached",
+    "resync",
+    "checkpoint",
+    "checkpointed",
+    "settled",
+    "ready",
+    "committing",
+    "committed",
+    "owned",
+    "move",
+    "path",
 ];
 
 /// Faults are planned for the time before this.

@@ -51,13 +51,8 @@ impl Registers {
     /// A write is about to be sent.
     pub fn begin_write(&mut self, blocks: std::ops::Range<usize>, stamp: Stamp) {
         let now = self.tick();
-        let value = Value {
-            stamp,
-            first_end: NEVER,
-            last_begin: now,
-            acknowledged: NEVER,
-            durable: false,
-        };
+        let value =
+            Value { stamp, first_end: NEVER, last_begin: now, acknowledged: NEVER, durable: false };
         self.blocks[blocks].iter_mut().for_each(|values| values.push(value.clone()));
     }
 
@@ -138,9 +133,9 @@ impl Registers {
             let Some(kept) = values.iter().find(|value| value.stamp == stamp).cloned() else {
                 return Some(format!("I8: block {block} is left with {stamp}, which nobody wrote"));
             };
-            let lost = values.iter().find(|value| {
-                value.durable && value.stamp != stamp && kept.is_before(value)
-            });
+            let lost = values
+                .iter()
+                .find(|value| value.durable && value.stamp != stamp && kept.is_before(value));
             if let Some(lost) = lost {
                 let lost = lost.stamp;
                 return Some(format!("I8: block {block} lost {lost} and is left with {stamp}"));

@@ -42,8 +42,7 @@ impl SourceProgram {
         let route = Route::new(&sim, network, process);
         let machine = recover(&records, witness);
         let route_of_volume = Some(route.clone());
-        let volume =
-            Volume::new(witness, process, &witness.source_disk, machine, route_of_volume);
+        let volume = Volume::new(witness, process, &witness.source_disk, machine, route_of_volume);
         witness.watch_source(&volume);
         let fences = records.iter().filter_map(|record| match record {
             SourceRecord::Fence(session, generation) => Some((*session, *generation)),

@@ -92,7 +92,12 @@ impl Volume {
         }
     }
 
-    async fn read_recorded(self: &Rc<Self>, id: OpId, session: SessionKey, extent: Extent) -> Reply {
+    async fn read_recorded(
+        self: &Rc<Self>,
+        id: OpId,
+        session: SessionKey,
+        extent: Extent,
+    ) -> Reply {
         let mut content = Vec::new();
         loop {
             match self.next_step(id).await {

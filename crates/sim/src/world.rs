@@ -131,8 +131,7 @@ impl World {
             }
             Host::Controller => {
                 let pace = (self.plan.chunk_leaves, self.plan.read_ahead);
-                let controller =
-                    Controller::new(&self.witness, &self.network, &self.clients, pace);
+                let controller = Controller::new(&self.witness, &self.network, &self.clients, pace);
                 self.sim.spawn(process, controller.run());
             }
             Host::Clients => {}
@@ -171,8 +170,7 @@ impl World {
             Host::Controller | Host::Clients => return,
         };
         disk.lose_power();
-        let authority =
-            if self.witness.is_committed() { Host::Destination } else { Host::Source };
+        let authority = if self.witness.is_committed() { Host::Destination } else { Host::Source };
         if host == authority {
             let left = blocks(Extent::whole(self.plan.size)).map(|block| disk.peek(block));
             let fault = self.clients.registers.borrow_mut().power_lost(left);
