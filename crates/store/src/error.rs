@@ -51,14 +51,14 @@ pub enum StoreError {
     },
     /// The pool's file system has too little room.
     #[error(
-        "the pool {pool:?} has room for {available} bytes, a volume of {size} was asked for; \
-         make room, or name another pool"
+        "the pool {pool:?} has room for {available} bytes, the volume needs {needed}; make room, or \
+         name another pool"
     )]
     NoRoom {
         /// The directory.
         pool: PathBuf,
-        /// The size that was asked for, in bytes.
-        size: u64,
+        /// The room that is needed, in bytes.
+        needed: u64,
         /// The room there is, in bytes.
         available: u64,
     },
