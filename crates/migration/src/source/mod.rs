@@ -22,7 +22,9 @@ use std::collections::HashMap;
 
 use blockferry_block::{Attempt, Extent};
 
-pub use claim::{CHECKPOINT_LAG_MAX, CLAIM_AHEAD_MAX, ClaimId, ClaimRefusal, ClaimStep};
+pub use claim::{
+    CHECKPOINT_LAG_MAX, CLAIM_AHEAD_MAX, ClaimId, ClaimRefusal, ClaimStep, SWEEP_DIRTY_MAX,
+};
 pub use commit::{CommitRefusal, DigestMismatch, Missing};
 pub use operation::{Answer, MirrorOutcome, SessionKey, Step};
 pub use resync::RESYNC_LENGTH_MAX;
