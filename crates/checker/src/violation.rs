@@ -27,6 +27,8 @@ pub enum ViolationKind {
     WentBack,
     /// A block shows parts of several writes, which no write that was under way explains.
     Torn,
+    /// A write of this run, some bytes of which are of none.
+    Damaged,
     /// What was written for another place.
     Misdirected,
     /// Nothing that this run wrote there.
@@ -39,6 +41,7 @@ impl fmt::Display for ViolationKind {
             Self::Lost => "lost or stale",
             Self::WentBack => "went back in time",
             Self::Torn => "torn",
+            Self::Damaged => "damaged",
             Self::Misdirected => "misdirected",
             Self::Foreign => "foreign content",
         })
@@ -140,7 +143,12 @@ fn kind(runs: &[(Extent, Shown)], run: u64, finding: &Finding<Value>) -> Violati
     if runs.iter().any(|(_, shown)| moved(*shown)) {
         ViolationKind::Misdirected
     } else if several && runs.iter().any(|(_, shown)| ours(*shown)) {
-        ViolationKind::Torn
+        let mut whole = runs.iter().map(|(_, shown)| *shown).filter(|s| *s != Shown::Other);
+        let first = whole.next();
+        match whole.any(|shown| Some(shown) != first) {
+            true => ViolationKind::Torn,
+            false => ViolationKind::Damaged,
+        }
     } else if finding.fault != Fault::NoCandidate
         || runs.iter().all(|(_, shown)| ours(*shown) || *shown == Shown::Zero)
     {
