@@ -186,23 +186,26 @@ impl ClientHandshake {
         self.send(c::OPT_GO, &data);
     }
 
-    /// The next option once the framing is settled.
-    fn send_meta_or_role(&mut self) {
+    /// The next option once the framing is settled: who asks decides what there is to see, so the
+    /// role goes before the questions about the export.
+    fn send_role_or_meta(&mut self) {
+        let Goal::Join { role: Some(role), .. } = &self.config.goal else {
+            return self.send_meta_or_go();
+        };
+        let mut data = Vec::new();
+        role.encode(&mut data);
+        self.send(c::OPT_BLOCKFERRY_ROLE, &data);
+    }
+
+    fn send_meta_or_go(&mut self) {
         let wanted = matches!(self.config.goal, Goal::Join { block_status: true, .. });
         if !wanted || self.style == Style::Simple {
-            return self.send_role_or_go();
+            return self.send_go();
         }
         let mut data = counted(&self.export_name());
         data.put_u32(1);
         data.put_slice(&counted(c::BASE_ALLOCATION));
         self.send(c::OPT_SET_META_CONTEXT, &data);
-    }
-
-    fn send_role_or_go(&mut self) {
-        let Goal::Join { role: Some(role), .. } = &self.config.goal else { return self.send_go() };
-        let mut data = Vec::new();
-        role.encode(&mut data);
-        self.send(c::OPT_BLOCKFERRY_ROLE, &data);
     }
 
     fn export_name(&self) -> String {

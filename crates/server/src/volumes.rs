@@ -174,7 +174,8 @@ impl Volumes {
         if let Err(problem) = FileStore::check_room(pool, request.allocated) {
             problems.push(problem.to_string());
         }
-        let offered = ["flush", "fua", "trim", "write_zeroes", "cache", "block_status"];
+        let offered =
+            ["flush", "fua", "trim", "write_zeroes", "cache", "block_status", "multi_conn"];
         for feature in &request.features {
             if !offered.contains(&feature.as_str()) && feature != "fast_zero" {
                 problems.push(format!("the source offers {feature}, which this program does not"));

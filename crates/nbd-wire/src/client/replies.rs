@@ -67,16 +67,16 @@ impl ClientHandshake {
         match option.0 {
             c::OPT_EXTENDED_HEADERS => {
                 self.style = Style::Extended;
-                self.send_meta_or_role();
+                self.send_role_or_meta();
             }
             c::OPT_STRUCTURED_REPLY => {
                 self.style = Style::Structured;
-                self.send_meta_or_role();
+                self.send_role_or_meta();
             }
-            c::OPT_SET_META_CONTEXT => self.send_role_or_go(),
+            c::OPT_SET_META_CONTEXT => self.send_go(),
             c::OPT_BLOCKFERRY_ROLE => {
                 self.role_accepted = true;
-                self.send_go();
+                self.send_meta_or_go();
             }
             c::OPT_LIST => {
                 let entries = std::mem::take(&mut self.entries);
@@ -99,12 +99,12 @@ impl ClientHandshake {
         let hopeless = matches!(code.0, c::REP_ERR_SHUTDOWN | c::REP_ERR_TLS_REQD);
         match option.0 {
             c::OPT_EXTENDED_HEADERS if !hopeless => self.send(c::OPT_STRUCTURED_REPLY, &[]),
-            c::OPT_STRUCTURED_REPLY if !hopeless => self.send_role_or_go(),
+            c::OPT_STRUCTURED_REPLY if !hopeless => self.send_role_or_meta(),
             c::OPT_SET_META_CONTEXT if !hopeless => {
                 self.context = None;
-                self.send_role_or_go();
+                self.send_go();
             }
-            c::OPT_BLOCKFERRY_ROLE if unsupported => self.send_go(),
+            c::OPT_BLOCKFERRY_ROLE if unsupported => self.send_meta_or_go(),
             c::OPT_BLOCKFERRY_FENCE if unsupported => {
                 self.leave(Ok(ClientOutcome::FenceUnsupported));
             }

@@ -124,15 +124,15 @@ impl Talk {
 fn a_server_that_knows_everything_is_asked_for_everything_in_order() {
     let mut talk = Talk::new(join(true, Some(claim())));
     talk.exchange(c::OPT_EXTENDED_HEADERS, c::REP_ACK);
+    let data = talk.expect(c::OPT_BLOCKFERRY_ROLE);
+    assert_eq!(RoleClaim::decode(&data), Ok(claim()));
+    assert_eq!(talk.reply(c::OPT_BLOCKFERRY_ROLE, c::REP_ACK, b""), Ok(ClientStep::ReadMore));
     let query = talk.expect(c::OPT_SET_META_CONTEXT);
     assert_eq!(query, b"\0\0\0\x03vol\0\0\0\x01\0\0\0\x0fbase:allocation");
     let context = [&b"\0\0\0\x2a"[..], b"base:allocation"].concat();
     let step = talk.reply(c::OPT_SET_META_CONTEXT, c::REP_META_CONTEXT, &context);
     assert_eq!(step, Ok(ClientStep::ReadMore));
     assert_eq!(talk.reply(c::OPT_SET_META_CONTEXT, c::REP_ACK, b""), Ok(ClientStep::ReadMore));
-    let data = talk.expect(c::OPT_BLOCKFERRY_ROLE);
-    assert_eq!(RoleClaim::decode(&data), Ok(claim()));
-    assert_eq!(talk.reply(c::OPT_BLOCKFERRY_ROLE, c::REP_ACK, b""), Ok(ClientStep::ReadMore));
     assert_eq!(talk.expect(c::OPT_GO), b"\0\0\0\x03vol\0\x01\0\x03");
     talk.info(1 << 30, 0b1000_1101).unwrap();
     talk.sizes([512, 4096, 1 << 20]).unwrap();
