@@ -88,7 +88,7 @@ async fn a_fence_is_confirmed_when_the_exports_have_made_it() {
     let request = FenceRequest { export: "vol".to_owned(), session, generation: Generation(5) };
     let outcome = soon(fence(&server.address, &request, PATIENCE)).await.unwrap();
     assert_eq!(outcome, FenceOutcome::Confirmed);
-    assert_eq!(*server.exports.fences.lock().unwrap(), [request.clone()]);
+    assert_eq!(server.exports.fences.lock().unwrap()[..], *std::slice::from_ref(&request));
     let other = FenceRequest { export: "other".to_owned(), ..request };
     let error = soon(fence(&server.address, &other, PATIENCE)).await.unwrap_err();
     assert!(matches!(error, ConnectError::Refused { .. }), "{error:?}");
