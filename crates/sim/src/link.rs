@@ -144,13 +144,19 @@ impl Link {
 
     /// Both sides flush what lies below `W`; then it is `W_durable`.
     async fn checkpoint(&self, connection: &Connection, epoch: u64) {
+        // Before the destination flushes, or a write between the two flushes would count as flushed.
+        self.volume.machine.borrow_mut().checkpoint_begin();
         let begin = connection.call(Call::Checkpoint(epoch));
         let reply = self.sim.timeout(CONTROL_TIMEOUT, begin).await;
-        let Some(Ok(Reply::Checkpoint { address, digest })) = reply else { return };
-        let begun = self.volume.machine.borrow_mut().checkpoint_begin(address, digest);
-        if let Err(mismatch) = begun {
+        let Some(Ok(Reply::Checkpoint { address, digest })) = reply else {
+            self.volume.machine.borrow_mut().checkpoint_failed();
+            return;
+        };
+        let compared = self.volume.machine.borrow_mut().checkpoint_compare(address, digest);
+        if let Err(mismatch) = compared {
             self.sim.trace(|| mismatch.to_string());
             self.witness.add("digest-mismatch", 1);
+            self.volume.machine.borrow_mut().checkpoint_failed();
             self.reattach.raise();
             return;
         }

@@ -145,16 +145,29 @@ impl Source {
         }
     }
 
-    /// The destination has begun a checkpoint at `address`. Flush this side afterwards.
+    /// A checkpoint begins. Ask the destination for its part only afterwards: what either side
+    /// executes from now on may be missed by its flush, and counts as unflushed (I9).
+    pub fn checkpoint_begin(&mut self) {
+        let updates: Vec<_> = self.in_flight.updates().collect();
+        let Some(sweep) = self.sweep_mut() else { return };
+        let mut flushing = sweep.unflushed.take();
+        if let Some(unfinished) = sweep.flushing.take() {
+            flushing.insert_all(&unfinished);
+        }
+        sweep.flushing = Some(flushing);
+        // What is under way may reach either medium after the flush.
+        updates.into_iter().for_each(|extent| sweep.unflushed.insert(extent));
+    }
+
+    /// The destination has flushed what lies below `address`. Flush this side next.
     ///
     /// # Errors
     /// [`DigestMismatch`]: the copy must go back to the last checkpoint.
-    pub fn checkpoint_begin(
+    pub fn checkpoint_compare(
         &mut self,
         address: u64,
         theirs: Digest,
     ) -> Result<CheckpointStart, DigestMismatch> {
-        let updates: Vec<_> = self.in_flight.updates().collect();
         let Some(sweep) = self.sweep_mut() else { return Ok(CheckpointStart { agreed: None }) };
         let ours = sweep.ledger.digest(address);
         sweep.digest_agreed = ours.map(|ours| ours == theirs);
@@ -163,20 +176,16 @@ impl Source {
         {
             return Err(DigestMismatch { address, ours, theirs });
         }
-        let mut flushing = sweep.unflushed.take();
-        if let Some(unfinished) = sweep.flushing.take() {
-            flushing.insert_all(&unfinished);
-        }
-        sweep.flushing = Some(flushing);
-        // What is under way may reach either medium after the flush.
-        updates.into_iter().for_each(|extent| sweep.unflushed.insert(extent));
         Ok(CheckpointStart { agreed: sweep.digest_agreed })
     }
 
-    /// Both sides have flushed, and the destination has persisted the address.
+    /// Both sides have flushed, and the destination has persisted the address. Nothing happens when
+    /// an attach came between.
     pub fn checkpoint_done(&mut self, address: u64) {
         let Some(sweep) = self.sweep_mut() else { return };
-        sweep.flushing = None;
+        if sweep.flushing.take().is_none() {
+            return;
+        }
         sweep.durable = sweep.durable.max(address);
         if let Some(state) = sweep.ledger.fold(address) {
             sweep.ledger.confirm(state);
