@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -41,12 +42,19 @@ struct Inner {
     counter: Cell<u64>,
     timers: RefCell<BinaryHeap<Reverse<(Micros, u64)>>>,
     actions: RefCell<BTreeMap<u64, Action>>,
-    tasks: RefCell<BTreeMap<u64, (Pid, Option<Task>)>>,
+    tasks: RefCell<BTreeMap<u64, Place>>,
     ready: Arc<Ready>,
     random: RefCell<Random>,
     traced: bool,
     violation: RefCell<Option<String>>,
     steps: Cell<u64>,
+}
+
+/// A task, which is away while it is polled.
+struct Place {
+    process: Pid,
+    task: Option<Task>,
+    waker: Arc<TaskWaker>,
 }
 
 #[derive(Default)]
@@ -65,11 +73,14 @@ impl Ready {
 struct TaskWaker {
     task: u64,
     ready: Arc<Ready>,
+    queued: AtomicBool,
 }
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        self.ready.push(self.task);
+        if !self.queued.swap(true, Ordering::Relaxed) {
+            self.ready.push(self.task);
+        }
     }
 }
 
@@ -127,8 +138,11 @@ impl Sim {
     /// Starts a task of the process.
     pub fn spawn(&self, process: Pid, task: impl Future<Output = ()> + 'static) {
         let id = self.unique();
-        self.0.tasks.borrow_mut().insert(id, (process, Some(Box::pin(task))));
-        self.0.ready.push(id);
+        let ready = self.0.ready.clone();
+        let waker = Arc::new(TaskWaker { task: id, ready, queued: AtomicBool::new(false) });
+        waker.clone().wake();
+        let place = Place { process, task: Some(Box::pin(task)), waker };
+        self.0.tasks.borrow_mut().insert(id, place);
     }
 
     /// Ends every task of the process at the point where it stands.
@@ -136,7 +150,7 @@ impl Sim {
         let mut tasks = self.0.tasks.borrow_mut();
         let all = std::mem::take(&mut *tasks);
         let (dead, living): (BTreeMap<_, _>, _) =
-            all.into_iter().partition(|(_, (owner, _))| *owner == process);
+            all.into_iter().partition(|(_, place)| place.process == process);
         *tasks = living;
         drop(tasks);
         drop(dead);
@@ -187,15 +201,19 @@ impl Sim {
     }
 
     fn poll(&self, id: u64) {
-        let taken = self.0.tasks.borrow_mut().get_mut(&id).and_then(|(_, task)| task.take());
-        let Some(mut task) = taken else { return };
-        let waker = Waker::from(Arc::new(TaskWaker { task: id, ready: self.0.ready.clone() }));
+        let (mut task, waker) = {
+            let mut tasks = self.0.tasks.borrow_mut();
+            let Some(place) = tasks.get_mut(&id) else { return };
+            place.waker.queued.store(false, Ordering::Relaxed);
+            let Some(task) = place.task.take() else { return };
+            (task, Waker::from(place.waker.clone()))
+        };
         let ended = task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let mut tasks = self.0.tasks.borrow_mut();
         if ended {
             tasks.remove(&id);
-        } else if let Some((_, place)) = tasks.get_mut(&id) {
-            *place = Some(task);
+        } else if let Some(place) = tasks.get_mut(&id) {
+            place.task = Some(task);
             return;
         }
         drop(tasks);
@@ -273,7 +291,10 @@ impl Signal {
             if state.raised.get() != seen {
                 return Poll::Ready(());
             }
-            state.waiting.borrow_mut().push(context.waker().clone());
+            let mut waiting = state.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                waiting.push(context.waker().clone());
+            }
             Poll::Pending
         })
     }

@@ -156,6 +156,7 @@ impl Link {
         if let Err(mismatch) = begun {
             self.sim.trace(|| mismatch.to_string());
             self.witness.add("digest-mismatch", 1);
+            self.volume.machine.borrow_mut().checkpoint_failed();
             self.reattach.raise();
             return;
         }
