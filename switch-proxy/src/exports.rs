@@ -87,7 +87,7 @@ impl RouteExports {
         let started = Instant::now();
         loop {
             let session = new_session()?;
-            let fabric = NbdFabric::new(claim(session, route), Arc::clone(route));
+            let fabric = NbdFabric::new(claim(session, route), GENERATION_STEP, Arc::clone(route));
             let order = Arc::clone(route.order());
             let options = PathOptions { client_timeout: self.client_timeout, order };
             match Path::open(fabric, options).await {
@@ -120,6 +120,10 @@ pub(crate) fn new_session() -> Result<SessionId, UpstreamError> {
         .map_err(|error| UpstreamError(format!("no random numbers: {error}")))?;
     Ok(SessionId::from_bytes(bytes))
 }
+
+/// Distance between the generations of a client's links: a storage program numbers what it opens on
+/// the client's behalf in between.
+pub(crate) const GENERATION_STEP: u64 = 1 << 32;
 
 /// What a client's links claim. The generation is the path's.
 pub(crate) fn claim(session: SessionId, route: &Route) -> RoleClaim {

@@ -11,7 +11,7 @@ use blockferry_path::{
 };
 use futures_util::stream::{self, StreamExt};
 
-use crate::exports::{claim, new_session};
+use crate::exports::{GENERATION_STEP, claim, new_session};
 use crate::route::Route;
 
 /// Connections to the candidate that are opened at one time.
@@ -58,7 +58,7 @@ async fn look(
     upstream: &NbdUri,
     standby: bool,
 ) -> Result<DeviceInfo, UpstreamError> {
-    let fabric = NbdFabric::new(claim(new_session()?, route), Arc::clone(route));
+    let fabric = NbdFabric::new(claim(new_session()?, route), GENERATION_STEP, Arc::clone(route));
     let link = fabric.open(upstream, Opening { generation: Generation(1), standby }).await?;
     let info = *link.info();
     link.disconnect();

@@ -79,9 +79,14 @@ impl ActivityLog {
         batch
     }
 
+    /// Whether a batch waits and none is being written.
+    pub fn has_batch(&self) -> bool {
+        self.writing.is_none() && !(self.wanted.is_empty() && self.leaving.is_empty())
+    }
+
     /// The next batch to make durable; at most one is under way.
     pub fn take_batch(&mut self) -> Option<Batch> {
-        if self.writing.is_some() || (self.wanted.is_empty() && self.leaving.is_empty()) {
+        if !self.has_batch() {
             return None;
         }
         let id = self.next;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use blockferry_block::Extent;
 use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Reply, Request};
 use blockferry_nbd_wire::{Joined, Style};
 use futures_util::task::AtomicWaker;
@@ -148,16 +149,12 @@ impl Link {
         request: Request,
     ) -> impl Future<Output = Result<Reply, CallError>> + Send + 'static + use<> {
         let shared = Arc::clone(self.shared());
-        let begun =
-            shared.check(&request).map(|()| match split::pieces(&request, &shared.joined) {
-                None => Begun::Whole(shared.begin(request)),
-                Some(pieces) => Begun::Pieces(split::run(&shared, request, pieces)),
-            });
+        let begun = Begun::new(&shared, request);
         async move {
             match begun {
-                Err(failure) => Err(CallError::Refused(failure)),
-                Ok(Begun::Whole(ticket)) => shared.finish(ticket).await,
-                Ok(Begun::Pieces(task)) => task.await.unwrap_or(Err(CallError::Lost)),
+                Begun::Here(outcome) => outcome.map_err(CallError::Refused),
+                Begun::Whole(ticket) => shared.finish(ticket).await,
+                Begun::Pieces(task) => task.await.unwrap_or(Err(CallError::Lost)),
             }
         }
     }
@@ -188,9 +185,38 @@ impl Link {
     }
 }
 
+/// How a request is being dealt with.
 enum Begun {
+    /// It needs no server.
+    Here(Result<Reply, Failure>),
     Whole(Ticket),
     Pieces(oneshot::Receiver<Result<Reply, CallError>>),
+}
+
+impl Begun {
+    fn new(shared: &Arc<Shared>, request: Request) -> Self {
+        if let Err(failure) = shared.check(&request) {
+            return Self::Here(Err(failure));
+        }
+        if request.extent().is_some_and(Extent::is_empty) {
+            return Self::Here(nothing(&request));
+        }
+        match split::pieces(&request, &shared.joined) {
+            None => Self::Whole(shared.begin(request)),
+            Some(pieces) => Self::Pieces(split::run(shared, request, pieces)),
+        }
+    }
+}
+
+/// The answer to a request that touches nothing: what servers make of one is unspecified.
+fn nothing(request: &Request) -> Result<Reply, Failure> {
+    match request {
+        Request::Read { .. } => Ok(Reply::Read(Vec::new())),
+        Request::BlockStatus { .. } => {
+            Err(Failure::new(Errno::Inval, "the block status of nothing cannot be told"))
+        }
+        _ => Ok(Reply::Done),
+    }
 }
 
 impl Shared {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use blockferry_block::Extent;
-use blockferry_device::{ReadPart, Reply, Request};
-use blockferry_nbd_wire::{Joined, Style};
-use bytes::BytesMut;
+use blockferry_device::{Reply, Request};
+use blockferry_nbd_wire::{Joined, Style, in_one_piece};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::oneshot;
 
@@ -68,7 +67,7 @@ async fn run_pieces(
             running.extend(waiting.next());
         }
     }
-    outcome.map(|()| in_one_piece(request, whole))
+    outcome.map(|()| joined(request, whole))
 }
 
 /// The part of the request that lies in the extent.
@@ -98,21 +97,10 @@ fn append(whole: &mut Reply, reply: Reply) {
 }
 
 /// A read that asked for one piece gets one, also when it came in several.
-fn in_one_piece(request: &Request, reply: Reply) -> Reply {
+fn joined(request: &Request, reply: Reply) -> Reply {
     match (request, reply) {
-        (Request::Read { dont_fragment: true, extent }, Reply::Read(parts)) => {
-            let mut whole =
-                BytesMut::with_capacity(usize::try_from(extent.len()).unwrap_or_default());
-            for part in parts {
-                match part {
-                    ReadPart::Data(data) => whole.extend_from_slice(&data),
-                    ReadPart::Hole(length) => {
-                        let end = whole.len() + usize::try_from(length).unwrap_or_default();
-                        whole.resize(end, 0);
-                    }
-                }
-            }
-            Reply::Read(vec![ReadPart::Data(whole.freeze())])
+        (Request::Read { dont_fragment: true, .. }, Reply::Read(parts)) => {
+            Reply::Read(in_one_piece(parts))
         }
         (_, reply) => reply,
     }

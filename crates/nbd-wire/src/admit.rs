@@ -130,3 +130,6 @@ fn check_alignment(request: &Request, device: &DeviceInfo) -> Result<(), Failure
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
     Failure::new(Errno::Inval, message)
 }
+
+#[cfg(test)]
+mod tests;

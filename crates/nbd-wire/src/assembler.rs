@@ -1,8 +1,17 @@
 //! Puts the chunks of one reply together and distrusts every one of them.
 
+mod error;
+mod parts;
+#[cfg(test)]
+mod tests;
+
 use blockferry_block::Extent;
-use blockferry_device::{Errno, Failure, ReadPart, Reply, Request, Segment, SegmentState};
-use bytes::{Buf, Bytes, BytesMut};
+use blockferry_device::{Errno, Failure, ReadPart, Reply, Request, Segment};
+use bytes::{Buf, Bytes};
+
+pub use error::ReplyError;
+pub use parts::in_one_piece;
+use parts::{read_descriptors, segments};
 
 use crate::constants as c;
 use crate::fields::{Fields, TooShort};
@@ -10,70 +19,8 @@ use crate::limits::{
     ERROR_CHUNK_BYTES_MAX, REPLY_CHUNKS_MAX, STATUS_DESCRIPTORS_MAX, STRING_BYTES_MAX,
 };
 use crate::reply_decoder::{ReplyFrame, ReplyHeader};
-use crate::request::{Cookie, Negotiated, Style};
+use crate::request::{Negotiated, Style};
 use crate::text;
-
-/// Why a server's stream of replies cannot go on: always the server's fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplyError {
-    /// The server has lost its place in the stream, or speaks another framing.
-    #[error("expected the magic of a reply, got {0:#010x}")]
-    Magic(u32),
-    /// No request waits under the cookie.
-    #[error("a reply names cookie {:#x}, under which no request waits", .0.0)]
-    UnknownCookie(Cookie),
-    /// A chunk of a kind that does not answer the request.
-    #[error("a chunk of type {0} does not answer the request")]
-    UnexpectedChunk(u16),
-    /// A simple reply where the protocol demands chunks.
-    #[error("a simple reply to a request that must be answered in chunks")]
-    UnexpectedSimple,
-    /// A length that the chunk's type does not allow, or beyond what was asked for.
-    #[error("a chunk of type {kind} cannot have {length} bytes")]
-    BadLength {
-        /// The chunk's type.
-        kind: u16,
-        /// The announced length in bytes.
-        length: u64,
-    },
-    /// An extended chunk with another offset than the request's.
-    #[error("an extended chunk repeats offset {told}, the request has {asked}")]
-    WrongOffset {
-        /// The chunk's.
-        told: u64,
-        /// The request's.
-        asked: u64,
-    },
-    /// More than [`REPLY_CHUNKS_MAX`] chunks.
-    #[error("a reply has more than {REPLY_CHUNKS_MAX} chunks")]
-    TooManyChunks,
-    /// Content outside the request.
-    #[error("content {content} lies outside the request {asked}")]
-    OutsideRequest {
-        /// What the chunk describes.
-        content: Extent,
-        /// What was asked for.
-        asked: Extent,
-    },
-    /// Content that overlaps other content, or leaves gaps before success.
-    #[error("the content of a reply overlaps or leaves gaps at {0}")]
-    Uneven(u64),
-    /// An unfragmented read answered in pieces.
-    #[error("an unfragmented read was answered in pieces")]
-    Fragmented,
-    /// A chunk whose fields contradict each other.
-    #[error("a chunk contradicts itself: {0}")]
-    Malformed(&'static str),
-    /// Success without the block status that was asked for.
-    #[error("a block status request succeeded without a status")]
-    NoStatus,
-}
-
-impl From<TooShort> for ReplyError {
-    fn from(_: TooShort) -> Self {
-        Self::Malformed("it ends early")
-    }
-}
 
 /// What one request waits for.
 #[derive(Debug)]
@@ -92,7 +39,7 @@ pub struct Assembler {
 #[derive(Clone, Copy, Debug)]
 enum Expects {
     Nothing,
-    Content { in_one_piece: bool, dont_fragment: bool },
+    Content { whole: bool, dont_fragment: bool },
     Status { context: u32, one: bool },
 }
 
@@ -101,9 +48,7 @@ impl Assembler {
     /// flag on the wire; a read that wants one piece gets it in any case.
     pub fn new(request: &Request, negotiated: &Negotiated, dont_fragment: bool) -> Self {
         let expects = match *request {
-            Request::Read { dont_fragment: in_one_piece, .. } => {
-                Expects::Content { in_one_piece, dont_fragment }
-            }
+            Request::Read { dont_fragment: whole, .. } => Expects::Content { whole, dont_fragment },
             Request::BlockStatus { one, .. } => {
                 // Without a context no chunk can match, and the request is refused before.
                 Expects::Status { context: negotiated.allocation_context.unwrap_or_default(), one }
@@ -302,9 +247,9 @@ impl Assembler {
         }
         match self.expects {
             Expects::Nothing => Ok(Ok(Reply::Done)),
-            Expects::Content { in_one_piece, .. } => {
+            Expects::Content { whole, .. } => {
                 let parts = self.ordered_contents()?;
-                Ok(Ok(Reply::Read(if in_one_piece { in_one(parts) } else { parts })))
+                Ok(Ok(Reply::Read(if whole { in_one_piece(parts) } else { parts })))
             }
             Expects::Status { .. } => {
                 let segments = self.status.take().ok_or(ReplyError::NoStatus)?;
@@ -332,56 +277,4 @@ impl Assembler {
         }
         Ok(contents.into_iter().map(|(_, part)| part).collect())
     }
-}
-
-/// The parts as one piece of data. Not larger than the request.
-fn in_one(mut parts: Vec<ReadPart>) -> Vec<ReadPart> {
-    if parts.is_empty() || matches!(parts[..], [ReadPart::Data(_)]) {
-        return parts;
-    }
-    let length: u64 = parts.iter().map(ReadPart::len).sum();
-    let mut whole = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
-    for part in parts.drain(..) {
-        match part {
-            ReadPart::Data(data) => whole.extend_from_slice(&data),
-            ReadPart::Hole(length) => {
-                let end = whole.len() + usize::try_from(length).unwrap_or_default();
-                whole.resize(end, 0);
-            }
-        }
-    }
-    vec![ReadPart::Data(whole.freeze())]
-}
-
-fn read_descriptors(
-    mut fields: Fields<'_>,
-    each: usize,
-    read: impl Fn(&mut Fields<'_>) -> Result<(u64, u64), TooShort>,
-) -> Result<Vec<(u64, u64)>, TooShort> {
-    (0..fields.len() / each).map(|_| read(&mut fields)).collect()
-}
-
-/// The descriptors as segments, the last cut at the request's end.
-fn segments(
-    descriptors: Vec<(u64, u64)>,
-    asked: Extent,
-    one: bool,
-) -> Result<Vec<Segment>, ReplyError> {
-    let count = descriptors.len();
-    if one && (count != 1 || descriptors[0].0 > asked.len()) {
-        return Err(ReplyError::Malformed("more than the one descriptor asked for"));
-    }
-    let mut left = asked.len();
-    let mut segments = Vec::with_capacity(count);
-    for (length, state) in descriptors {
-        if length == 0 || left == 0 {
-            return Err(ReplyError::Malformed("a descriptor of nothing, or beyond the request"));
-        }
-        let length = length.min(left);
-        left -= length;
-        let hole = state & c::STATE_HOLE != 0;
-        let zero = state & c::STATE_ZERO != 0;
-        segments.push(Segment { length, state: SegmentState { hole, zero } });
-    }
-    Ok(segments)
 }

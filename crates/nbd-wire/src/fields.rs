@@ -62,6 +62,11 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The length of something of ours, all of which is far below 4 GiB.
+pub(crate) fn length_u32(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,7 @@ mod server;
 mod text;
 
 pub use admit::{Admitted, admit};
-pub use assembler::{Assembler, ReplyError};
+pub use assembler::{Assembler, ReplyError, in_one_piece};
 pub use client::{
     ClientConfig, ClientError, ClientHandshake, ClientOutcome, ClientStep, Goal, Joined, Manners,
 };

@@ -276,3 +276,6 @@ fn put_start(out: &mut Outbox, magic: u32, header: &RequestHeader, more: Command
     out.put(&header.cookie.0.to_be_bytes());
     out.put(&header.offset.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests;

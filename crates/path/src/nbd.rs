@@ -41,6 +41,7 @@ impl<L: Locate> Locate for Arc<L> {
 #[derive(Debug)]
 pub struct NbdFabric<L> {
     claim: RoleClaim,
+    step: u64,
     locate: L,
     roles_known: AtomicBool,
 }
@@ -50,9 +51,14 @@ pub struct NbdFabric<L> {
 pub struct NbdLink(Connection);
 
 impl<L: Locate> NbdFabric<L> {
-    /// Links that claim what `claim` says, each with a generation of its own.
-    pub const fn new(claim: RoleClaim, locate: L) -> Self {
-        Self { claim, locate, roles_known: AtomicBool::new(false) }
+    /// Links that claim what `claim` says, each with a generation of its own: `step` above the one
+    /// before it, the first `step` above the claim's.
+    pub const fn new(claim: RoleClaim, step: u64, locate: L) -> Self {
+        Self { claim, step, locate, roles_known: AtomicBool::new(false) }
+    }
+
+    fn on_the_wire(&self, generation: Generation) -> Generation {
+        Generation(self.claim.generation.0 + self.step * generation.0)
     }
 }
 
@@ -65,7 +71,8 @@ impl<L: Locate> Fabric for NbdFabric<L> {
     }
 
     async fn open(&self, to: &NbdUri, opening: Opening) -> Result<NbdLink, UpstreamError> {
-        let Opening { generation, standby } = opening;
+        let generation = self.on_the_wire(opening.generation);
+        let standby = opening.standby;
         let options = ConnectOptions {
             role: Some(RoleClaim { generation, standby, ..self.claim.clone() }),
             role_required: self.roles_known.load(Ordering::Relaxed),
@@ -85,6 +92,7 @@ impl<L: Locate> Fabric for NbdFabric<L> {
         generation: Generation,
     ) -> Result<FenceOutcome, UpstreamError> {
         let session = self.claim.session;
+        let generation = self.on_the_wire(generation);
         let request = FenceRequest { export: at.export.clone(), session, generation };
         match fence(&at.address, &request, FENCE_TIMEOUT).await.map_err(explain)? {
             NbdFenceOutcome::Confirmed => Ok(FenceOutcome::Confirmed),

@@ -1,1 +1,18 @@
-//! What both storage programs share: listeners, sessions, volumes.
+//! What both storage programs share: listeners, volumes, and the shell around the migration's state
+//! machines.
+//!
+//! Architecture invariant: everything that decides is in `blockferry-migration`; this crate moves
+//! bytes, makes records durable before they are acted upon, and asks the machines what to do.
+
+mod api;
+mod cli;
+mod exports;
+mod metrics;
+mod program;
+mod run;
+mod volume;
+mod volumes;
+
+pub use cli::{Cli, UsageError};
+pub use program::PROTOCOL;
+pub use run::{main, run};

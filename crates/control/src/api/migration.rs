@@ -37,6 +37,8 @@ pub struct ReceiveRequest {
     pub term: u64,
     /// Exact size of the source volume in bytes.
     pub size: u64,
+    /// Bytes that the source volume has allocated: the room that the destination needs now.
+    pub allocated: u64,
     /// Generation of the present owner.
     pub generation: u64,
     /// The source.
@@ -294,7 +296,7 @@ pub struct AbortRequest {
     pub migration: String,
     /// Term of the controller.
     pub term: u64,
-    /// The migration's secret; the destination asks for it.
+    /// The migration's secret, when the caller knows it; the destination checks it then.
     pub token: Option<String>,
 }
 

@@ -33,6 +33,8 @@ pub struct VolumeStatus {
     pub name: String,
     /// Size in bytes.
     pub size: u64,
+    /// Bytes that are allocated; the size where that is not known.
+    pub allocated_bytes: u64,
     /// What the volume is here.
     pub role: VolumeRole,
     /// Generation of the owner that this program knows of.
@@ -49,6 +51,8 @@ pub struct VolumeStatus {
     pub in_flight_updates: u64,
     /// Client paths that end here.
     pub sessions: u64,
+    /// What the volume offers its clients, as NBD names it (`trim`, `fua`, ...).
+    pub features: Vec<String>,
     /// The migration that the volume takes part in.
     pub migration: Option<MigrationStatus>,
 }

@@ -77,6 +77,11 @@ impl Ledger {
         self.base.len()
     }
 
+    /// The stream's state at the last checkpoint.
+    pub fn base_state(&self) -> &Frontier {
+        &self.base
+    }
+
     /// Notes what the copier was given; it replaces what it was given there before.
     pub fn note(&mut self, noted: Noted) {
         self.forget(noted.extent);

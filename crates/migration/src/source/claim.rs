@@ -8,6 +8,14 @@ use super::{Attachment, Source};
 /// ahead, little enough that few mirror writes are refused because `W` has not passed them.
 pub const CLAIM_AHEAD_MAX: u64 = 64 * MIB;
 
+/// How much data may be claimed beyond the last checkpoint, in bytes: what a restart of the
+/// destination copies again at most.
+pub const CHECKPOINT_LAG_MAX: u64 = 192 * MIB;
+
+/// A sweep that leaves more dirty than this behind waits for resync, in bytes: dirty may not grow
+/// forever unnoticed.
+pub const SWEEP_DIRTY_MAX: u64 = 256 * MIB;
+
 /// One claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClaimId(pub(super) u64);
@@ -94,10 +102,19 @@ impl Source {
             sweep.claims.remove(&id);
             return ClaimStep::Refused(ClaimRefusal::StaleEpoch);
         }
-        if sweep.paused || (!claim.hole && claim.extent.end() > claimable) {
+        if sweep.paused
+            || sweep.dirty.bytes() > SWEEP_DIRTY_MAX
+            || (!claim.hole && claim.extent.end() > claimable)
+        {
             return ClaimStep::Wait;
         }
-        sweep.read_cursor = sweep.read_cursor.max(claim.extent.end());
+        if claim.extent.end() > sweep.read_cursor {
+            if !claim.hole && sweep.lag() + claim.extent.len() > CHECKPOINT_LAG_MAX {
+                return ClaimStep::Wait;
+            }
+            sweep.read_cursor = claim.extent.end();
+            sweep.claimed += if claim.hole { 0 } else { claim.extent.len() };
+        }
         if waits && self.in_flight.local_only_overlaps(claim.extent) {
             return ClaimStep::Wait;
         }

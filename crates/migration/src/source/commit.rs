@@ -65,13 +65,6 @@ pub enum CommitRefusal {
     NotReady(Missing),
 }
 
-/// A checkpoint whose digests were compared and the source's answer to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CheckpointStart {
-    /// Whether the digests were equal; `None` when this side does not know its own.
-    pub agreed: Option<bool>,
-}
-
 /// The two sides have seen different streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -131,6 +124,18 @@ impl Source {
         }
     }
 
+    /// The session ended in order: nothing that it mirrored is unanswered.
+    pub fn mirror_closed(&mut self, session: SessionKey) {
+        if let Some(sweep) = self.sweep_mut() {
+            sweep.mirrors.remove(&session);
+        }
+    }
+
+    /// Whether what the session mirrored may still be executed at the destination.
+    pub fn is_unfenced(&self, session: SessionKey) -> bool {
+        self.sweep().is_some_and(|sweep| sweep.unfenced.contains(&session))
+    }
+
     /// Nothing that the session sent can be executed any more.
     pub fn mirror_fenced(&mut self, session: SessionKey) {
         if let Some(sweep) = self.sweep_mut() {
@@ -145,17 +150,30 @@ impl Source {
         }
     }
 
-    /// The destination has begun a checkpoint at `address`. Flush this side afterwards.
+    /// Begins a checkpoint, before either side flushes: what is touched from now on, or is under way,
+    /// may miss the flushes.
+    pub fn checkpoint_begin(&mut self) {
+        let updates: Vec<_> = self.in_flight.updates().collect();
+        let Some(sweep) = self.sweep_mut() else { return };
+        let mut flushing = sweep.unflushed.take();
+        if let Some(unfinished) = sweep.flushing.take() {
+            flushing.insert_all(&unfinished);
+        }
+        sweep.flushing = Some(flushing);
+        updates.into_iter().for_each(|extent| sweep.unflushed.insert(extent));
+    }
+
+    /// The destination has flushed what lies below `address`. Flush this side next. Tells whether
+    /// the digests agree; `None` when this side does not know its own.
     ///
     /// # Errors
     /// [`DigestMismatch`]: the copy must go back to the last checkpoint.
-    pub fn checkpoint_begin(
+    pub fn checkpoint_agree(
         &mut self,
         address: u64,
         theirs: Digest,
-    ) -> Result<CheckpointStart, DigestMismatch> {
-        let updates: Vec<_> = self.in_flight.updates().collect();
-        let Some(sweep) = self.sweep_mut() else { return Ok(CheckpointStart { agreed: None }) };
+    ) -> Result<Option<bool>, DigestMismatch> {
+        let Some(sweep) = self.sweep_mut() else { return Ok(None) };
         let ours = sweep.ledger.digest(address);
         sweep.digest_agreed = ours.map(|ours| ours == theirs);
         if let Some(ours) = ours
@@ -163,21 +181,19 @@ impl Source {
         {
             return Err(DigestMismatch { address, ours, theirs });
         }
-        let mut flushing = sweep.unflushed.take();
-        if let Some(unfinished) = sweep.flushing.take() {
-            flushing.insert_all(&unfinished);
-        }
-        sweep.flushing = Some(flushing);
-        // What is under way may reach either medium after the flush.
-        updates.into_iter().for_each(|extent| sweep.unflushed.insert(extent));
-        Ok(CheckpointStart { agreed: sweep.digest_agreed })
+        sweep.claimed_at_checkpoint = sweep.claimed_of(address);
+        Ok(sweep.digest_agreed)
     }
 
-    /// Both sides have flushed, and the destination has persisted the address.
+    /// Both sides have flushed, and the destination has persisted the address. Nothing happens when
+    /// an attach came between.
     pub fn checkpoint_done(&mut self, address: u64) {
         let Some(sweep) = self.sweep_mut() else { return };
-        sweep.flushing = None;
+        if sweep.flushing.take().is_none() {
+            return;
+        }
         sweep.durable = sweep.durable.max(address);
+        sweep.claimed_durable = sweep.claimed_at_checkpoint;
         if let Some(state) = sweep.ledger.fold(address) {
             sweep.ledger.confirm(state);
         }

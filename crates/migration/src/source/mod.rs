@@ -22,8 +22,10 @@ use std::collections::HashMap;
 
 use blockferry_block::{Attempt, Extent};
 
-pub use claim::{CLAIM_AHEAD_MAX, ClaimId, ClaimRefusal, ClaimStep};
-pub use commit::{CheckpointStart, CommitRefusal, DigestMismatch, Missing};
+pub use claim::{
+    CHECKPOINT_LAG_MAX, CLAIM_AHEAD_MAX, ClaimId, ClaimRefusal, ClaimStep, SWEEP_DIRTY_MAX,
+};
+pub use commit::{CommitRefusal, DigestMismatch, Missing};
 pub use operation::{Answer, MirrorOutcome, SessionKey, Step};
 pub use resync::RESYNC_LENGTH_MAX;
 pub use sweep::{Attachment, Counters, Sweep};
@@ -260,6 +262,11 @@ impl Source {
     /// Whether a batch of the activity log waits to be made durable, and the batch.
     pub fn take_log_batch(&mut self) -> Option<Batch> {
         self.sweep_mut()?.log.take_batch()
+    }
+
+    /// Whether [`Source::take_log_batch`] has something to give.
+    pub fn wants_log(&self) -> bool {
+        self.sweep().is_some_and(|sweep| sweep.log.has_batch())
     }
 
     /// A batch of the activity log is durable.

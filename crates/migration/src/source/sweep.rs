@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use blockferry_block::Extent;
+
 use super::SessionKey;
 use super::claim::{Claim, ClaimId};
 use crate::activity::ActivityLog;
-use crate::digest::{Frontier, Ledger};
+use crate::digest::{Digest, Frontier, Ledger};
 use crate::regions::{REGION_MIN, RegionSize, Regions};
 
 /// Whether the source is attached to a running destination.
@@ -53,6 +55,9 @@ pub struct Sweep {
     pub(super) mirrors: BTreeSet<SessionKey>,
     pub(super) unfenced: BTreeSet<SessionKey>,
     pub(super) claims: BTreeMap<ClaimId, Claim>,
+    pub(super) claimed: u64,
+    pub(super) claimed_at_checkpoint: u64,
+    pub(super) claimed_durable: u64,
     pub(super) next_claim: u64,
     pub(super) resync_cursor: u64,
     pub(super) resyncing: usize,
@@ -78,6 +83,9 @@ impl Sweep {
             mirrors: BTreeSet::new(),
             unfenced: BTreeSet::new(),
             claims: BTreeMap::new(),
+            claimed: 0,
+            claimed_at_checkpoint: 0,
+            claimed_durable: 0,
             next_claim: 0,
             resync_cursor: 0,
             resyncing: 0,
@@ -124,6 +132,11 @@ impl Sweep {
         self.dirty.bytes()
     }
 
+    /// Whether a part of the extent is dirty.
+    pub fn is_dirty(&self, extent: Extent) -> bool {
+        self.dirty.overlaps(extent)
+    }
+
     /// What happened so far.
     pub fn counters(&self) -> Counters {
         self.counters
@@ -133,6 +146,28 @@ impl Sweep {
     /// copier read leaves in parts.
     pub fn digest_agreed(&self) -> Option<bool> {
         self.digest_agreed
+    }
+
+    /// The stream's digest state at the last checkpoint, as text.
+    pub fn digest_state(&self) -> String {
+        self.ledger.base_state().to_text()
+    }
+
+    /// The digest of the stream up to the last checkpoint, and that address in bytes.
+    pub fn digest(&self) -> (u64, Digest) {
+        (self.ledger.base(), self.ledger.base_state().digest())
+    }
+
+    /// Bytes of data claimed since the last checkpoint.
+    pub fn lag(&self) -> u64 {
+        self.claimed - self.claimed_durable
+    }
+
+    /// How much of the claimed data a checkpoint at `address` makes durable; too little rather than
+    /// too much where holes were claimed beyond it.
+    pub(super) fn claimed_of(&self, address: u64) -> u64 {
+        let beyond = self.read_cursor.saturating_sub(address);
+        self.claimed.saturating_sub(beyond).max(self.claimed_durable)
     }
 
     pub(super) fn is_attached(&self) -> bool {
@@ -162,6 +197,7 @@ impl Sweep {
         self.attachment = Attachment::Attached { epoch };
         self.ledger = Ledger::resume(digest);
         self.digest_agreed = None;
+        (self.claimed, self.claimed_at_checkpoint, self.claimed_durable) = (0, 0, 0);
         self.mirrors.clear();
         self.unfenced.clear();
     }

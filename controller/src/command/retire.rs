@@ -1,0 +1,35 @@
+//! `retire`: says when no client path goes through the source any more.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::time::{Instant, sleep};
+
+use super::Desk;
+use crate::network::Network;
+use crate::show::Event;
+
+/// Pause between two questions.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Waits up to `wait` seconds for the last client path to leave.
+pub(crate) async fn retire<N: Network>(desk: &Desk<'_, N>, wait: u64) -> anyhow::Result<()> {
+    let (volume, deadline) = (&desk.parties.volume, Instant::now() + Duration::from_secs(wait));
+    loop {
+        let reply = desk.parties.source.retire().await;
+        let reply = reply.with_context(|| format!("{volume} cannot be retired"))?;
+        if reply.retired {
+            let message = format!("{volume}: retired; no client path goes through the source");
+            desk.show.show(&Event::Note { message });
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            bail!(
+                "{volume} cannot be retired yet: {} client paths end at the source; move their \
+                 switches (`resume` with --switch) or disconnect them",
+                reply.sessions
+            );
+        }
+        sleep(ASK_INTERVAL).await;
+    }
+}

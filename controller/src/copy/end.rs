@@ -1,0 +1,42 @@
+//! The two ends of the copy, as narrow as it needs them, so that a test can stand in for either.
+
+use std::fmt;
+use std::future::Future;
+
+use blockferry_device::{DeviceInfo, Failure, Reply, Request};
+
+/// Which storage program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Where the volume comes from.
+    Source,
+    /// Where it goes to.
+    Destination,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "the source",
+            Self::Destination => "the destination",
+        })
+    }
+}
+
+/// Why there is no reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EndError {
+    /// The server answered with an error.
+    Refused(Failure),
+    /// The connection is gone; whether the request was executed is unknown.
+    Lost(String),
+}
+
+/// A connection with the role `copy`.
+pub(crate) trait End: Send + Sync {
+    /// What the server said about the volume.
+    fn info(&self) -> &DeviceInfo;
+
+    /// Sends the request when first polled; requests polled one after the other are sent in that order.
+    fn request(&self, request: Request) -> impl Future<Output = Result<Reply, EndError>> + Send;
+}

@@ -1,0 +1,248 @@
+//! The ordered, address-checked copy (D2.2 to D2.5): reads ahead, writes strictly in address order.
+//!
+//! One loop owns everything: it starts what may be started and waits for whatever ends first. It
+//! ends with the last byte written or with a [`Halt`]; what to do about a halt is its caller's
+//! decision, and so is where to begin: always at the destination's reserved address.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use blockferry_block::Extent;
+use blockferry_device::{Segment, SegmentState};
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::FuturesOrdered;
+use tokio::time;
+
+use super::end::End;
+use super::halt::Halt;
+use super::pace::Pace;
+use super::pieces::{LEAF, Ledger, Piece, Step, ZEROES_MAX, append, steps};
+use super::requests::{Brought, describe, read, skip, write};
+
+/// Pieces read or under way but not sent, at most: small reads between holes are many, and each is a
+/// claim at the source.
+const PIECES_AHEAD_MAX: usize = 64;
+
+/// How the copy proceeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Manner {
+    /// Longest read and longest write of data in bytes, a multiple of [`LEAF`].
+    pub(crate) chunk: u64,
+    /// Writes sent without waiting for the completion of the one before; 1 is D2.4 to the letter.
+    pub(crate) window: usize,
+    /// Chunks read ahead of the writes.
+    pub(crate) chunks_ahead: u64,
+}
+
+/// One run over the volume, from an address to the end.
+pub(crate) struct OrderedCopy<'a, S, D> {
+    source: &'a S,
+    destination: &'a D,
+    manner: Manner,
+    size: u64,
+    pace: Option<&'a mut Pace>,
+    written: &'a AtomicU64,
+
+    /// Up to here the steps are known.
+    planned: u64,
+    /// How much to ask the source to describe: a chunk, and more while it answers with holes.
+    span: u64,
+    describing: Option<BoxFuture<'a, Result<VecDeque<Step>, Halt>>>,
+    todo: VecDeque<Step>,
+    reading: FuturesOrdered<BoxFuture<'a, Result<Brought, Halt>>>,
+    /// Bytes being read, and bytes of data in `ready`.
+    ahead: u64,
+    ready: VecDeque<Piece>,
+    ledger: Ledger,
+    writing: FuturesOrdered<BoxFuture<'a, Result<u64, Halt>>>,
+}
+
+impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
+    /// A copy of everything from `start`, the destination's reserved address, on. `written` follows
+    /// the address up to which the destination has acknowledged.
+    pub(crate) fn new(
+        (source, destination): (&'a S, &'a D),
+        start: u64,
+        manner: Manner,
+        pace: Option<&'a mut Pace>,
+        written: &'a AtomicU64,
+    ) -> Self {
+        let payload_max = source.info().payload_max.min(destination.info().payload_max);
+        let chunk = manner.chunk.min(u64::from(payload_max) / LEAF * LEAF).max(LEAF);
+        written.store(start, Ordering::Relaxed);
+        Self {
+            source,
+            destination,
+            manner: Manner { chunk, ..manner },
+            size: source.info().size,
+            pace,
+            written,
+            planned: start,
+            span: chunk,
+            describing: None,
+            todo: VecDeque::new(),
+            reading: FuturesOrdered::new(),
+            ahead: 0,
+            ready: VecDeque::new(),
+            ledger: Ledger::starting_at(start),
+            writing: FuturesOrdered::new(),
+        }
+    }
+
+    /// Copies to the end.
+    ///
+    /// # Errors
+    /// The first thing that went wrong; nothing after it has been acknowledged.
+    pub(crate) async fn run(mut self) -> Result<(), Halt> {
+        loop {
+            self.describe_more();
+            let paced = self.read_more();
+            self.write_more();
+            if self.is_finished() {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                Some(end) = self.writing.next() => self.written.store(end?, Ordering::Relaxed),
+                Some(brought) = self.reading.next() => self.take_in(brought?),
+                steps = described(&mut self.describing) => self.plan(steps?),
+                () = until(paced) => {}
+            }
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.planned >= self.size
+            && self.todo.is_empty()
+            && self.reading.is_empty()
+            && self.ready.is_empty()
+            && self.writing.is_empty()
+    }
+
+    fn is_far_ahead(&self) -> bool {
+        self.ahead >= self.manner.chunk * self.manner.chunks_ahead
+            || self.reading.len() + self.ready.len() >= PIECES_AHEAD_MAX
+    }
+
+    /// Asks the source what comes next. The question claims what it describes, and writes to claimed
+    /// bytes cost the client more, so it is asked no sooner than the answer can be used.
+    fn describe_more(&mut self) {
+        let is_needed = self.describing.is_none() && self.todo.is_empty() && !self.is_far_ahead();
+        if !is_needed || self.planned >= self.size {
+            return;
+        }
+        let chunk = self.manner.chunk;
+        let end = self.size.min(self.planned / chunk * chunk + self.span);
+        let asked = Extent::between(self.planned, end);
+        if self.source.info().features.block_status {
+            self.describing = Some(describe(self.source, asked, chunk).boxed());
+        } else {
+            let all = [Segment { length: asked.len(), state: SegmentState::DATA }];
+            self.plan(steps(asked, &all, chunk));
+        }
+    }
+
+    fn plan(&mut self, steps: VecDeque<Step>) {
+        let only_holes = steps.iter().all(|step| matches!(step, Step::Skip(_)));
+        self.span = match only_holes {
+            true => self.span.saturating_mul(2).min(ZEROES_MAX),
+            false => self.manner.chunk,
+        };
+        if let Some(Step::Read(last) | Step::Skip(last)) = steps.back() {
+            self.planned = last.end();
+        }
+        self.todo = steps;
+    }
+
+    /// Starts the reads that may be started. Gives the time to wait for when the bandwidth limit
+    /// keeps the next one back.
+    fn read_more(&mut self) -> Option<Instant> {
+        while let Some(step) = self.todo.front().copied() {
+            if self.is_far_ahead() {
+                return None;
+            }
+            match step {
+                Step::Skip(hole) => self.reading.push_back(skip(hole).boxed()),
+                Step::Read(extent) => {
+                    if let Some(at) = self.not_before(extent.len()) {
+                        return Some(at);
+                    }
+                    self.ahead += extent.len();
+                    self.reading.push_back(read(self.source, extent).boxed());
+                }
+            }
+            self.todo.pop_front();
+        }
+        None
+    }
+
+    /// Spends `bytes` of the bandwidth, or says when that may be tried again.
+    fn not_before(&mut self, bytes: u64) -> Option<Instant> {
+        let pace = self.pace.as_mut()?;
+        let now = time::Instant::now().into_std();
+        if pace.next() > now {
+            return Some(pace.next());
+        }
+        pace.spend(now, bytes);
+        None
+    }
+
+    fn take_in(&mut self, brought: Brought) {
+        self.ahead -= brought.read;
+        for piece in brought.pieces {
+            self.ahead += data_len(&piece);
+            append(&mut self.ready, piece);
+        }
+    }
+
+    fn write_more(&mut self) {
+        while self.writing.len() < self.manner.window {
+            let Some(piece) = self.ready.pop_front() else { return };
+            self.ahead -= data_len(&piece);
+            let piece = self.as_offered(piece);
+            let address = self.ledger.count(piece.len());
+            self.writing.push_back(write(self.destination, address, piece).boxed());
+        }
+    }
+
+    /// A destination that cannot write zeroes gets them as data, a chunk at a time.
+    fn as_offered(&mut self, piece: Piece) -> Piece {
+        let Piece::Zeroes(length) = piece else { return piece };
+        if self.destination.info().features.write_zeroes {
+            return piece;
+        }
+        let now = length.min(self.manner.chunk);
+        if now < length {
+            self.ready.push_front(Piece::Zeroes(length - now));
+        }
+        Piece::Data(vec![0; usize::try_from(now).unwrap_or(0)].into())
+    }
+}
+
+fn data_len(piece: &Piece) -> u64 {
+    match piece {
+        Piece::Data(data) => data.len() as u64,
+        Piece::Zeroes(_) => 0,
+    }
+}
+
+async fn described(
+    describing: &mut Option<BoxFuture<'_, Result<VecDeque<Step>, Halt>>>,
+) -> Result<VecDeque<Step>, Halt> {
+    let Some(answer) = describing else { return std::future::pending().await };
+    let steps = answer.await;
+    *describing = None;
+    steps
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

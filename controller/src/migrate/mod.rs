@@ -1,0 +1,188 @@
+//! A migration, phase by phase. The controller keeps no state that matters: whatever is interrupted
+//! is found again by [`crate::position`] and goes on from the phase that it names.
+//!
+//! ```text
+//!  preflight -> begin -> announce -> copy -> verify -> settle -> commit -> own -> redirect -> finish
+//!                                     ^ ^                |  ^      |
+//!                                     | +-- W fell ------+  +------+ refused
+//!                                     +-- lost, restarted, refused address
+//! ```
+//!
+//! Each phase is a file with a function that gives the next one. Before the commit every failure
+//! leaves the source owner and a migration that can be resumed or aborted; after it there is only
+//! the way forward.
+
+mod announce;
+mod begin;
+mod commit;
+mod finish;
+mod ground;
+mod own;
+mod preflight;
+mod redirect;
+mod settle;
+mod sweep;
+mod verify;
+
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use blockferry_block::SessionId;
+use blockferry_control::api::{DigestStatus, PartyAddress, SettleReply, TermRequest};
+
+use crate::network::Network;
+use crate::parties::Parties;
+use crate::report::{Carried, Verified};
+use crate::settings::Driving;
+use crate::show::{Event, Phase, Show};
+
+pub(crate) use begin::{Beginning, drop_orphan, new_session};
+pub(crate) use preflight::preflight;
+pub(crate) use verify::compare;
+
+/// What proves to the parties that a controller speaks for a migration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The migration, hexadecimal.
+    pub(crate) migration: String,
+    /// Its secret, hexadecimal; empty when the source does not tell any more.
+    pub(crate) token: String,
+    /// The controller's term.
+    pub(crate) term: u64,
+}
+
+/// A migration that this controller drives.
+pub(crate) struct Migration<'a, N> {
+    /// Everybody.
+    pub(crate) parties: &'a Parties,
+    /// How the copier reaches the exports.
+    pub(crate) network: &'a N,
+    /// How to drive.
+    pub(crate) driving: &'a Driving,
+    /// Who is shown what happens.
+    pub(crate) show: &'a dyn Show,
+    /// What proves that it is ours.
+    pub(crate) identity: Identity,
+    /// The copier's session; a random constant of this run.
+    pub(crate) session: SessionId,
+    /// Where the source serves.
+    pub(crate) source_at: PartyAddress,
+    /// Where the destination serves.
+    pub(crate) destination_at: PartyAddress,
+    /// Size of the volume in bytes.
+    pub(crate) size: u64,
+    /// What was learned on the way, for the report.
+    pub(crate) record: Record,
+}
+
+/// What was learned on the way.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// When this run began.
+    pub(crate) began: Instant,
+    /// The last settled attempt.
+    pub(crate) settled: Option<SettleReply>,
+    /// How often the commit was tried.
+    pub(crate) commit_tries: u32,
+    /// Bytes on their ways.
+    pub(crate) carried: Carried,
+    /// Longest client request that anybody saw, in milliseconds.
+    pub(crate) longest_request_ms: Option<f64>,
+    /// The digest at the end of the sweep.
+    pub(crate) digest: Option<DigestStatus>,
+    /// The read-back verification.
+    pub(crate) verified: Option<Verified>,
+    /// What the destination's last flush took, in seconds.
+    pub(crate) flush_seconds: Option<f64>,
+    /// Unix time of the request to commit, in seconds.
+    pub(crate) cutover_start: Option<f64>,
+    /// Unix time of the last path's move, in seconds.
+    pub(crate) cutover_end: Option<f64>,
+    /// Generation of the new owner.
+    pub(crate) generation: Option<u64>,
+    /// Client connections that were moved.
+    pub(crate) moved: u64,
+}
+
+impl Record {
+    /// Nothing yet.
+    pub(crate) fn beginning_at(began: Instant) -> Self {
+        Self {
+            began,
+            settled: None,
+            commit_tries: 0,
+            carried: Carried::default(),
+            longest_request_ms: None,
+            digest: None,
+            verified: None,
+            flush_seconds: None,
+            cutover_start: None,
+            cutover_end: None,
+            generation: None,
+            moved: 0,
+        }
+    }
+}
+
+/// What follows a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another phase.
+    Go(Phase),
+    /// Nothing: it waits for `commit`.
+    Hold,
+    /// Nothing: everything is done.
+    Finish,
+}
+
+impl<N: Network> Migration<'_, N> {
+    /// Drives from a phase to the end, or to a hold.
+    pub(crate) async fn drive(mut self, from: Phase) -> anyhow::Result<()> {
+        let mut next = Next::Go(from);
+        loop {
+            next = match next {
+                Next::Go(phase) => self.phase(phase).await?,
+                Next::Hold => {
+                    let volume = self.parties.volume.to_string();
+                    self.show.show(&Event::Held { volume });
+                    return Ok(());
+                }
+                Next::Finish => return self.finish().await,
+            };
+        }
+    }
+
+    async fn phase(&mut self, phase: Phase) -> anyhow::Result<Next> {
+        let volume = self.parties.volume.to_string();
+        self.show.show(&Event::Phase { volume, phase });
+        match phase {
+            Phase::Preflight | Phase::Begin | Phase::Announce => self.announce().await,
+            Phase::Copy => self.sweep().await,
+            Phase::Verify => self.verify().await,
+            Phase::Settle => self.settle().await,
+            Phase::Commit => self.commit().await,
+            Phase::Own => self.own().await,
+            Phase::Move => self.redirect().await,
+        }
+    }
+
+    /// A new term for this controller: whatever an older one still has under way is fenced (I12).
+    pub(crate) async fn renew_term(&mut self) -> anyhow::Result<()> {
+        self.identity = take_over(self.parties, &self.identity.migration).await?;
+        Ok(())
+    }
+
+    pub(crate) fn note(&self, message: impl Into<String>) {
+        self.show.show(&Event::Note { message: message.into() });
+    }
+}
+
+/// Takes a migration over from whichever controller drove it.
+pub(crate) async fn take_over(parties: &Parties, migration: &str) -> anyhow::Result<Identity> {
+    let request = TermRequest { migration: migration.to_owned(), token: None };
+    let reply = parties.source.term(&request).await.context("cannot take the migration over")?;
+    if reply.term == 0 {
+        bail!("{} gave no term; is it of the same version?", parties.source.address());
+    }
+    Ok(Identity { migration: migration.to_owned(), token: reply.token, term: reply.term })
+}

@@ -1,0 +1,227 @@
+//! The ordered copy, again and again from the destination's reserved address until it has reached
+//! the end. What is lost or restarted in between costs a new round, never a new beginning.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use blockferry_block::{BootId, ClaimEpoch, Generation};
+use blockferry_control::api::PauseRequest;
+use blockferry_nbd_session::{Role, RoleClaim};
+use tokio::time::sleep;
+
+use super::ground::{Footing, Ground};
+use super::{Migration, Next};
+use crate::copy::{Halt, OrderedCopy, Pace, Side};
+use crate::network::Network;
+use crate::outcome::one_line;
+use crate::show::{Event, Phase, Progress, Rate};
+
+/// Pause between two looks at both programs while the copy runs.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Pause before a round that follows one without progress.
+const ROUND_PAUSE: Duration = Duration::from_millis(300);
+
+/// Rounds without progress after which a refusal is a failure: what a restart causes passes sooner.
+const REFUSED_ROUNDS_MAX: u32 = 10;
+
+/// Rounds without progress after which a failing storage at the destination pauses the migration.
+const FAILED_ROUNDS_MAX: u32 = 4;
+
+/// How a round ended.
+enum Round {
+    /// `W` is the volume's size.
+    Complete,
+    /// Something passed that the next round gets over.
+    Broken(Break),
+}
+
+/// Why a round ended early.
+enum Break {
+    /// The copy halted.
+    Halted(Halt),
+    /// A connection could not be opened, or the ground moved.
+    Shaken(String),
+}
+
+/// Rounds that ended at the address where they began.
+#[derive(Default)]
+struct Standstill {
+    rounds: u32,
+    reserved: Option<u64>,
+}
+
+impl Standstill {
+    fn note(&mut self, reserved: u64) {
+        self.rounds = if self.reserved == Some(reserved) { self.rounds + 1 } else { 0 };
+        self.reserved = Some(reserved);
+    }
+}
+
+impl<N: Network> Migration<'_, N> {
+    pub(super) async fn sweep(&mut self) -> anyhow::Result<Next> {
+        let mut pace = self.driving.bandwidth.map(|rate| Pace::new(rate, Instant::now()));
+        let mut standstill = Standstill::default();
+        let mut term_is_fresh = true;
+        loop {
+            let (ground, reserved) = self.firm_ground().await?;
+            if reserved >= self.size {
+                return Ok(Next::Go(match self.driving.verify {
+                    true => Phase::Verify,
+                    false => Phase::Settle,
+                }));
+            }
+            standstill.note(reserved);
+            // What an earlier round has under way must not land between the reads of this one.
+            if !term_is_fresh {
+                self.renew_term().await?;
+            }
+            term_is_fresh = false;
+            match self.round(ground, pace.as_mut()).await? {
+                Round::Complete => {}
+                Round::Broken(Break::Shaken(why)) => self.note(format!("going on soon: {why}")),
+                Round::Broken(Break::Halted(halt)) => self.get_over(halt, &standstill).await?,
+            }
+            if standstill.rounds > 0 {
+                sleep(ROUND_PAUSE).await;
+            }
+        }
+    }
+
+    /// Decides whether another round makes sense after a halt.
+    async fn get_over(&self, halt: Halt, standstill: &Standstill) -> anyhow::Result<()> {
+        let rounds = standstill.rounds;
+        match &halt {
+            Halt::Lost { .. } => {}
+            Halt::Refused { .. } if rounds < REFUSED_ROUNDS_MAX => {}
+            Halt::Refused { .. } => {
+                return Err(anyhow!(halt).context("the copy does not get on; resume later"));
+            }
+            Halt::Failed { side: Side::Destination, .. } if rounds < FAILED_ROUNDS_MAX => {}
+            Halt::Failed { .. } => return Err(self.pause_after(halt).await),
+            Halt::Malformed { .. } => return Err(anyhow!(halt)),
+        }
+        self.note(format!("going on from the reserved address: {halt}"));
+        Ok(())
+    }
+
+    /// Storage that fails needs a person: the sweep is paused and the error names the address.
+    async fn pause_after(&self, halt: Halt) -> anyhow::Error {
+        let volume = &self.parties.volume;
+        let request = PauseRequest { migration: self.identity.migration.clone() };
+        let paused = match self.parties.source.pause(&request).await {
+            Ok(()) => "the migration is paused".to_owned(),
+            Err(error) => format!("the migration could not be paused ({error})"),
+        };
+        anyhow!(
+            "{halt}; {paused}, clients of {volume} are not concerned; mend the storage, then resume"
+        )
+    }
+
+    /// Opens both connections, asks for `W` once no older copy can change it, and copies.
+    async fn round(&mut self, ground: Ground, pace: Option<&mut Pace>) -> anyhow::Result<Round> {
+        let (source, destination) = match self.open(ground).await {
+            Ok(ends) => ends,
+            Err(error) => return Ok(Round::Broken(Break::Shaken(one_line(&error)))),
+        };
+        let start = match self.footing().await {
+            Footing::Firm(now, reserved) if now == ground => reserved,
+            Footing::Lost(why) => bail!("{why}"),
+            Footing::Loose(why) => return Ok(Round::Broken(Break::Shaken(why))),
+            Footing::Firm(..) => {
+                let why = "a storage program was restarted".to_owned();
+                return Ok(Round::Broken(Break::Shaken(why)));
+            }
+        };
+        let written = AtomicU64::new(start);
+        let manner = self.driving.manner;
+        let copy = OrderedCopy::new((&source, &destination), start, manner, pace, &written);
+        let round = tokio::select! {
+            ended = copy.run() => match ended {
+                Ok(()) => Round::Complete,
+                Err(halt) => Round::Broken(Break::Halted(halt)),
+            },
+            why = self.watch(ground, &written) => Round::Broken(Break::Shaken(why?)),
+        };
+        tokio::join!(self.network.close(source), self.network.close(destination));
+        Ok(round)
+    }
+
+    async fn open(&self, ground: Ground) -> anyhow::Result<(N::Connection, N::Connection)> {
+        let claim = RoleClaim {
+            role: Role::Copy,
+            standby: false,
+            migration: self.identity.migration.parse()?,
+            token: self.identity.token.parse()?,
+            session: self.session,
+            generation: Generation(self.identity.term),
+            source_boot: BootId(ground.source_boot),
+            destination_boot: BootId(ground.destination_boot),
+            claim_epoch: ClaimEpoch(ground.epoch),
+            arrangement: String::new(),
+        };
+        let export = self.parties.volume.as_str();
+        let open = async |at: &str, side: Side| {
+            let opened = self.network.open(at, export, Some(claim.clone())).await;
+            opened.with_context(|| format!("no copy connection to {side}"))
+        };
+        tokio::try_join!(
+            open(&self.source_at.nbd, Side::Source),
+            open(&self.destination_at.nbd, Side::Destination)
+        )
+    }
+
+    /// Shows how far the copy is; ends when the ground moves under it.
+    async fn watch(&self, ground: Ground, written: &AtomicU64) -> anyhow::Result<String> {
+        let mut rate = Rate::default();
+        loop {
+            sleep(LOOK_INTERVAL).await;
+            match self.footing().await {
+                Footing::Firm(now, _) if now != ground => {
+                    return Ok("a storage program was restarted".to_owned());
+                }
+                Footing::Lost(why) => bail!("{why}"),
+                // A program that does not answer for a while may still serve the copy.
+                Footing::Firm(..) | Footing::Loose(_) => {}
+            }
+            let position = written.load(Ordering::Relaxed);
+            rate.note(Instant::now(), position);
+            self.show_progress(Phase::Copy, position, &rate).await;
+        }
+    }
+
+    /// Shows where both sides stand. One that cannot be asked is the trouble that is shown.
+    pub(super) async fn show_progress(&self, phase: Phase, position: u64, rate: &Rate) {
+        let mut progress = Progress {
+            phase,
+            done_bytes: position,
+            total_bytes: self.size,
+            bytes_per_second: rate.bytes_per_second(),
+            seconds_left: rate.seconds_left(self.size.saturating_sub(position)),
+            reserved_address: position,
+            read_cursor: position,
+            mirrored_bytes: 0,
+            dirty_bytes: 0,
+            in_flight_updates: 0,
+            paused: false,
+            trouble: None,
+        };
+        match self.parties.source.status().await {
+            Ok(Some(volume)) => {
+                progress.reserved_address = volume.reserved_address;
+                progress.read_cursor = volume.read_cursor;
+                progress.dirty_bytes = volume.dirty_bytes;
+                progress.in_flight_updates = volume.in_flight_updates;
+                if let Some(migration) = volume.migration {
+                    progress.mirrored_bytes = migration.mirrored_bytes;
+                    progress.paused = migration.paused;
+                    progress.trouble = migration.trouble;
+                }
+            }
+            Ok(None) => progress.trouble = Some("the source has no such volume".to_owned()),
+            Err(error) => progress.trouble = Some(error.to_string()),
+        }
+        self.show.show(&Event::Progress(progress));
+    }
+}

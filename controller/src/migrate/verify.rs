@@ -1,0 +1,132 @@
+//! Reading both sides back under live writes. What differs becomes dirty and is sent again, so a
+//! pass that found something is followed by another.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use blockferry_control::ControlError;
+use blockferry_control::api::{VerifyReply, VerifyRequest};
+use tokio::time::sleep;
+
+use super::ground::{Voice, WAIT};
+use super::{Migration, Next};
+use crate::network::Network;
+use crate::parties::Parties;
+use crate::report::Verified;
+use crate::show::{Event, Phase, Progress, Rate, Show, bytes};
+
+/// Passes before a volume that still differs is a failure: a medium that does not keep what it is
+/// given differs every time.
+const PASSES_MAX: u32 = 3;
+
+/// Pause between two questions how far it is.
+const ASK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long the source has between two passes to send again what differed.
+const RESYNC_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl<N: Network> Migration<'_, N> {
+    pub(super) async fn verify(&mut self) -> anyhow::Result<Next> {
+        match compare(self.parties, &self.identity.migration, self.size, self.show).await {
+            Ok(verified) => {
+                self.record.verified = Some(verified);
+                Ok(Next::Go(Phase::Settle))
+            }
+            // A restart took the sweep back: it has to reach the end again first.
+            Err(_) if self.firm_ground().await?.1 < self.size => Ok(Next::Go(Phase::Copy)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Compares until a pass finds no difference.
+///
+/// # Errors
+/// When the source refuses, or the last pass still found differences.
+pub(crate) async fn compare(
+    parties: &Parties,
+    migration: &str,
+    size: u64,
+    show: &dyn Show,
+) -> anyhow::Result<Verified> {
+    for pass in 1..=PASSES_MAX {
+        let reply = one_pass(parties, migration, size, show).await?;
+        if reply.mismatched_bytes == 0 {
+            return Ok(Verified { bytes: reply.verified_bytes, passes: pass });
+        }
+        let differed = bytes(reply.mismatched_bytes);
+        show.show(&Event::Note { message: format!("{differed} differed and are sent again") });
+        resynced(parties).await?;
+    }
+    bail!(
+        "{} still differs after {PASSES_MAX} comparisons; the source stays the owner: suspect the \
+         destination's storage, and abort",
+        parties.volume
+    );
+}
+
+async fn one_pass(
+    parties: &Parties,
+    migration: &str,
+    size: u64,
+    show: &dyn Show,
+) -> anyhow::Result<VerifyReply> {
+    let mut request = VerifyRequest { migration: migration.to_owned(), restart: true };
+    let (mut voice, mut rate) = (Voice::new(show), Rate::default());
+    loop {
+        match parties.source.verify(&request).await {
+            Ok(reply) if reply.done => return Ok(reply),
+            Ok(reply) => {
+                request.restart = false;
+                rate.note(Instant::now(), reply.verified_bytes);
+                show.show(&Event::Progress(progress(&reply, size, &rate)));
+                sleep(ASK_INTERVAL).await;
+            }
+            Err(error) => patient(error, &mut voice).await?,
+        }
+    }
+}
+
+/// Waits for a program that is away; gives every other error back.
+pub(super) async fn patient(error: ControlError, voice: &mut Voice<'_>) -> anyhow::Result<()> {
+    if !error.is_transient() {
+        return Err(error.into());
+    }
+    voice.say(format!("waiting: {error}"));
+    sleep(WAIT).await;
+    Ok(())
+}
+
+fn progress(reply: &VerifyReply, size: u64, rate: &Rate) -> Progress {
+    let left = size.saturating_sub(reply.verified_bytes);
+    Progress {
+        phase: Phase::Verify,
+        done_bytes: reply.verified_bytes,
+        total_bytes: size,
+        bytes_per_second: rate.bytes_per_second(),
+        seconds_left: rate.seconds_left(left),
+        reserved_address: size,
+        read_cursor: size,
+        mirrored_bytes: 0,
+        dirty_bytes: 0,
+        in_flight_updates: 0,
+        paused: false,
+        trouble: None,
+    }
+}
+
+async fn resynced(parties: &Parties) -> anyhow::Result<()> {
+    let wait = async {
+        loop {
+            let status = parties.source.status().await?;
+            if status.is_none_or(|volume| volume.dirty_bytes == 0) {
+                return Ok(());
+            }
+            sleep(WAIT).await;
+        }
+    };
+    let waited = tokio::time::timeout(RESYNC_TIMEOUT, wait).await;
+    waited.with_context(|| {
+        format!("what differed was not sent again within {} s", RESYNC_TIMEOUT.as_secs())
+    })?
+}

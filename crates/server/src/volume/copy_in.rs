@@ -1,0 +1,70 @@
+//! The ordered copy at the destination: executed at `W` only (D2.5).
+
+use std::sync::Arc;
+
+use blockferry_block::Extent;
+use blockferry_device::{Device, Errno, Failure, Reply, Request};
+use blockferry_migration::destination::Refusal;
+use blockferry_migration::digest::{Frontier, Piece};
+
+use super::receiver::Receiver;
+use super::{Stage, Volume};
+
+impl Volume {
+    /// Executes a request of a copy connection.
+    pub(super) async fn copy_in(
+        self: &Arc<Self>,
+        epoch: u64,
+        request: Request,
+    ) -> Result<Reply, Failure> {
+        let Stage::Receiver(receiver) = self.stage() else { return Err(not_receiving()) };
+        match request {
+            Request::Write { .. } | Request::WriteZeroes { .. } => {
+                self.copy_write(&receiver, epoch, request).await
+            }
+            Request::Read { .. } | Request::BlockStatus { .. } | Request::Flush => {
+                self.store.call(request).await
+            }
+            Request::Trim { .. } | Request::Cache { .. } => {
+                Err(Failure::new(Errno::Inval, "a copy connection writes and reads only"))
+            }
+        }
+    }
+
+    async fn copy_write(
+        &self,
+        receiver: &Receiver,
+        epoch: u64,
+        request: Request,
+    ) -> Result<Reply, Failure> {
+        let extent = request.extent().unwrap_or(Extent::between(0, 0));
+        let _turn = receiver.copy_lane.lock().await;
+        let (mut stream, pristine) = receiver
+            .with(|destination| {
+                destination.copy_begin(epoch, extent)?;
+                Ok((destination.stream().clone(), destination.is_pristine(extent.start())))
+            })
+            .map_err(|refusal: Refusal| Failure::new(Errno::Inval, refusal.to_string()))?;
+        push(&mut stream, &request);
+        let written = match request {
+            // What was never written reads as zeroes already, and thin stays thin.
+            Request::WriteZeroes { .. } if pristine => Ok(Reply::Done),
+            request => self.store.call(request).await,
+        };
+        let stream = written.is_ok().then_some(stream);
+        receiver.with(|destination| destination.copy_done(stream));
+        written
+    }
+}
+
+fn push(stream: &mut Frontier, request: &Request) {
+    match request {
+        Request::Write { data, .. } => stream.push(Piece::Data(data)),
+        Request::WriteZeroes { extent, .. } => stream.push(Piece::Zeroes(extent.len())),
+        _ => {}
+    }
+}
+
+pub(super) fn not_receiving() -> Failure {
+    Failure::new(Errno::Inval, "the volume receives no migration here; ask its status")
+}

@@ -1,0 +1,216 @@
+//! The ordered copy at the source: what the copier asks for, it claims.
+
+use std::sync::Arc;
+
+use blockferry_block::Extent;
+use blockferry_device::{Device, Errno, Failure, ReadPart, Reply, Request, Segment, SegmentState};
+use blockferry_migration::digest::{LEAF, Noted, Piece};
+
+use super::owner::Owner;
+use super::{Stage, Volume};
+
+/// Holes are told to the copier in whole leaves only, so that it reads whole leaves and the digest
+/// can be compared.
+const GRAIN: u64 = LEAF;
+
+impl Volume {
+    /// Executes a request of a copy connection.
+    pub(super) async fn copy_out(
+        self: &Arc<Self>,
+        epoch: u64,
+        request: Request,
+    ) -> Result<Reply, Failure> {
+        let Stage::Owner(owner) = self.stage() else { return Err(no_sweep("not the owner")) };
+        match request {
+            Request::Read { extent, .. } => self.copy_read(&owner, epoch, extent, request).await,
+            Request::BlockStatus { extent, one } => {
+                self.copy_status(&owner, epoch, extent, one).await
+            }
+            Request::Flush | Request::Cache { .. } => Ok(Reply::Done),
+            _ => Err(Failure::new(Errno::Perm, "a copy connection to the source only reads")),
+        }
+    }
+
+    async fn copy_read(
+        &self,
+        owner: &Owner,
+        epoch: u64,
+        extent: Extent,
+        request: Request,
+    ) -> Result<Reply, Failure> {
+        claim(owner, epoch, extent, false).await?;
+        let reply = self.store.call(request).await?;
+        if let Reply::Read(parts) = &reply {
+            let pieces: Vec<Piece<'_>> = parts.iter().map(piece).collect();
+            let noted = Noted::of(extent.start(), &pieces, self.info.size);
+            owner.with(|source| source.note_copied(noted));
+            self.count(parts);
+        }
+        Ok(reply)
+    }
+
+    fn count(&self, parts: &[ReadPart]) {
+        let data = |part: &ReadPart| matches!(part, ReadPart::Data(_));
+        let sum = |wanted: bool| {
+            parts.iter().filter(|part| data(part) == wanted).map(ReadPart::len).sum()
+        };
+        if let Some(outgoing) = self.outgoing() {
+            outgoing.count_copied(sum(true), sum(false));
+        }
+    }
+
+    /// Describes an extent that it claims first: data no farther than the claim bound, holes as far
+    /// as they reach. Holes of the answer need not be read.
+    async fn copy_status(
+        &self,
+        owner: &Owner,
+        epoch: u64,
+        extent: Extent,
+        one: bool,
+    ) -> Result<Reply, Failure> {
+        let ahead = self.claimable(owner, extent).await?;
+        claim(owner, epoch, ahead, true).await?;
+        let segments = self.segments(ahead).await?;
+        let count = if one { 1 } else { segments.len() };
+        let segments: Vec<Segment> = segments.into_iter().take(count).collect();
+        let mut at = ahead.start();
+        for segment in &segments {
+            if segment.state == SegmentState::HOLE {
+                let hole = [Piece::Zeroes(segment.length)];
+                let noted = Noted::of(at, &hole, self.info.size);
+                owner.with(|source| source.note_copied(noted));
+                if let Some(outgoing) = self.outgoing() {
+                    outgoing.count_copied(0, segment.length);
+                }
+            }
+            at += segment.length;
+        }
+        Ok(Reply::BlockStatus(segments))
+    }
+
+    /// The first part of the extent that may be claimed now; waits while that is nothing.
+    async fn claimable(&self, owner: &Owner, extent: Extent) -> Result<Extent, Failure> {
+        loop {
+            let mut news = std::pin::pin!(owner.claims_changed());
+            let limit = owner.with(|source| source.claimable());
+            let segments = self.segments(extent).await?;
+            let mut end = extent.start();
+            for segment in segments {
+                if segment.state != SegmentState::HOLE && end + segment.length > limit {
+                    end = end.max(limit / GRAIN * GRAIN);
+                    break;
+                }
+                end += segment.length;
+            }
+            if end > extent.start() {
+                return Ok(Extent::between(extent.start(), end.min(extent.end())));
+            }
+            if owner.with(|source| source.sweep().is_none()) {
+                return Err(no_sweep("there is no migration"));
+            }
+            tokio::select! {
+                () = &mut news => {}
+                () = tokio::time::sleep(CLAIM_POLL) => {}
+            }
+        }
+    }
+
+    /// Data and holes of the extent, holes in whole grains.
+    async fn segments(&self, extent: Extent) -> Result<Vec<Segment>, Failure> {
+        let whole = Segment { length: extent.len(), state: SegmentState::DATA };
+        if !self.info.features.block_status {
+            return Ok(vec![whole]);
+        }
+        let request = Request::BlockStatus { extent, one: false };
+        match self.store.call(request).await? {
+            Reply::BlockStatus(segments) => Ok(in_grains(extent, &segments, self.info.size)),
+            _ => Ok(vec![whole]),
+        }
+    }
+}
+
+/// Reserved-address news may come while a status request looks at the store; it looks again after
+/// this long at the latest.
+const CLAIM_POLL: std::time::Duration = std::time::Duration::from_millis(20);
+
+async fn claim(owner: &Owner, epoch: u64, extent: Extent, hole: bool) -> Result<(), Failure> {
+    let refused = |refusal: blockferry_migration::source::ClaimRefusal| {
+        Failure::new(Errno::Inval, refusal.to_string())
+    };
+    let id = owner.with(|source| source.claim(epoch, extent, hole)).map_err(refused)?;
+    owner.claimed(id).await.map_err(refused)
+}
+
+fn no_sweep(why: &str) -> Failure {
+    Failure::new(Errno::Inval, format!("nothing can be claimed here: {why}"))
+}
+
+fn piece(part: &ReadPart) -> Piece<'_> {
+    match part {
+        ReadPart::Data(data) => Piece::Data(data),
+        ReadPart::Hole(length) => Piece::Zeroes(*length),
+    }
+}
+
+/// Shrinks holes to whole grains and joins what is of one kind.
+fn in_grains(extent: Extent, segments: &[Segment], size: u64) -> Vec<Segment> {
+    let mut joined: Vec<Segment> = Vec::new();
+    let mut push = |length: u64, state: SegmentState| match joined.last_mut() {
+        _ if length == 0 => {}
+        Some(last) if last.state == state => last.length += length,
+        _ => joined.push(Segment { length, state }),
+    };
+    let mut at = extent.start();
+    for segment in segments {
+        let end = (at + segment.length).min(extent.end());
+        let hole = if segment.state.zero {
+            let last = if end == size { end } else { end / GRAIN * GRAIN };
+            Extent::between(at.next_multiple_of(GRAIN).min(end), last)
+        } else {
+            Extent::between(end, end)
+        };
+        if hole.is_empty() {
+            push(end - at, SegmentState::DATA);
+        } else {
+            push(hole.start() - at, SegmentState::DATA);
+            push(hole.len(), SegmentState::HOLE);
+            push(end - hole.end(), SegmentState::DATA);
+        }
+        at = end;
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hole(length: u64) -> Segment {
+        Segment { length, state: SegmentState::HOLE }
+    }
+
+    fn data(length: u64) -> Segment {
+        Segment { length, state: SegmentState::DATA }
+    }
+
+    #[test]
+    fn a_hole_is_told_in_whole_leaves_and_its_edges_as_data() {
+        let extent = Extent::between(0, 4 * GRAIN);
+        let found = in_grains(extent, &[data(10), hole(3 * GRAIN - 10), data(GRAIN)], u64::MAX);
+        assert_eq!(found, [data(GRAIN), hole(2 * GRAIN), data(GRAIN)]);
+    }
+
+    #[test]
+    fn a_hole_inside_one_leaf_is_data() {
+        let extent = Extent::between(0, 2 * GRAIN);
+        let found = in_grains(extent, &[data(4096), hole(GRAIN), data(GRAIN - 4096)], u64::MAX);
+        assert_eq!(found, [data(2 * GRAIN)]);
+    }
+
+    #[test]
+    fn a_hole_may_end_with_the_volume() {
+        let size = GRAIN + 100;
+        let found = in_grains(Extent::whole(size), &[data(5), hole(size - 5)], size);
+        assert_eq!(found, [data(GRAIN), hole(100)]);
+    }
+}

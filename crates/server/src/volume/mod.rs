@@ -1,0 +1,226 @@
+//! One volume at one storage program: its store, its records, its part in a migration.
+
+mod activity;
+mod arrangement;
+mod attach;
+mod book;
+mod client;
+mod connect;
+mod copy_in;
+mod copy_out;
+mod destination_steps;
+mod device;
+mod forward;
+mod lanes;
+mod mirror_in;
+mod mirror_out;
+mod outgoing;
+mod owner;
+mod receiver;
+mod resync;
+mod sessions;
+mod source_steps;
+mod status;
+mod steps;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use anyhow::{Context, Result};
+use blockferry_block::{BootId, Generation, SessionId, VolumeName};
+use blockferry_device::{Device, DeviceInfo, Errno, Failure};
+use blockferry_migration::Faults;
+use blockferry_migration::digest::Frontier;
+use blockferry_migration::record::{Part, VolumeRecord, VolumeState};
+use blockferry_migration::source::Source;
+
+use crate::program::Context as Program;
+pub(crate) use activity::ActivityFile;
+pub(crate) use book::Book;
+use lanes::Lanes;
+use outgoing::Outgoing;
+use owner::Owner;
+use receiver::Receiver;
+use sessions::Sessions;
+pub(crate) use steps::Refused;
+
+/// What begins a refusal to serve a client here; the switch then asks where the owner is.
+const NOT_THE_OWNER: &str = "not the owner";
+
+/// What the volume does here.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    /// Owner, source of a migration, or forwarding after its commit.
+    Owner(Arc<Owner>),
+    /// Destination of a migration.
+    Receiver(Arc<Receiver>),
+    /// Former owner that serves nobody.
+    Retired,
+    /// Removed by an abort.
+    Gone,
+}
+
+/// One volume.
+pub(crate) struct Volume {
+    pub(crate) name: VolumeName,
+    pub(crate) info: DeviceInfo,
+    pub(crate) store: Arc<dyn Device>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) sessions: Sessions,
+    stage: RwLock<Stage>,
+    outgoing: RwLock<Option<Arc<Outgoing>>>,
+    book: tokio::sync::Mutex<Option<Book>>,
+    state: RwLock<VolumeState>,
+    faults: Faults,
+    lanes: Lanes,
+}
+
+impl Volume {
+    /// A volume as its records tell, over its opened store. A migration away that was under way goes
+    /// on.
+    pub(crate) fn open(
+        program: Arc<Program>,
+        name: VolumeName,
+        store: Arc<dyn Device>,
+        book: Book,
+    ) -> Result<Arc<Self>> {
+        let state = book.state().clone();
+        let info = exported(*store.info());
+        let fences = state.fences.iter().filter_map(|(session, generation)| {
+            Some((session.parse::<SessionId>().ok()?, Generation(*generation)))
+        });
+        let faults = program.faults;
+        let stage = stage_of(&program, &name, info.size, &state, faults)?;
+        let volume = Arc::new(Self {
+            info,
+            store,
+            sessions: Sessions::with_fences(fences),
+            stage: RwLock::new(stage),
+            outgoing: RwLock::new(None),
+            book: tokio::sync::Mutex::new(Some(book)),
+            state: RwLock::new(state.clone()),
+            faults,
+            name,
+            program,
+            lanes: Lanes::default(),
+        });
+        if matches!(state.part, Part::Source | Part::Forwarding) {
+            volume.resume_outgoing(&state)?;
+        }
+        Ok(volume)
+    }
+
+    /// A volume that was just created to be received: it reads as zeroes everywhere.
+    pub(crate) fn open_created(
+        program: Arc<Program>,
+        name: VolumeName,
+        store: Arc<dyn Device>,
+        book: Book,
+    ) -> Result<Arc<Self>> {
+        let volume = Self::open(program, name, store, book)?;
+        let created = Receiver::created(volume.program.boot, volume.info.size, volume.faults);
+        volume.set_stage(Stage::Receiver(Arc::new(created)));
+        Ok(volume)
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        *self.stage.write().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    /// What the records say.
+    pub(crate) fn state(&self) -> VolumeState {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn outgoing(&self) -> Option<Arc<Outgoing>> {
+        self.outgoing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_outgoing(&self, outgoing: Option<Arc<Outgoing>>) {
+        *self.outgoing.write().unwrap_or_else(PoisonError::into_inner) = outgoing;
+    }
+
+    fn faults(&self) -> Faults {
+        self.faults
+    }
+
+    pub(crate) fn owner(&self) -> Option<Arc<Owner>> {
+        match self.stage() {
+            Stage::Owner(owner) => Some(owner),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn receiver(&self) -> Option<Arc<Receiver>> {
+        match self.stage() {
+            Stage::Receiver(receiver) => Some(receiver),
+            _ => None,
+        }
+    }
+
+    /// Makes a record durable before anybody acts on it.
+    pub(crate) async fn record(self: &Arc<Self>, record: VolumeRecord) -> Result<()> {
+        let mut guard = self.book.lock().await;
+        let mut book = guard.take().context("the volume's journal is closed")?;
+        let appended = tokio::task::spawn_blocking(move || {
+            let result = book.append(record);
+            (book, result)
+        });
+        let (book, result) = appended.await.context("the journal's writer failed")?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = book.state().clone();
+        *guard = Some(book);
+        result
+    }
+
+    /// Closes the journal for good, so that its file may be removed.
+    pub(crate) async fn close_book(&self) {
+        self.book.lock().await.take();
+    }
+}
+
+/// What clients are told: whatever the store needs, a volume takes requests of any alignment.
+fn exported(mut info: DeviceInfo) -> DeviceInfo {
+    info.block_size_min = 1;
+    info.payload_max = blockferry_device::PAYLOAD_MAX;
+    info.features.multi_conn = true;
+    info
+}
+
+fn stage_of(
+    program: &Program,
+    name: &VolumeName,
+    size: u64,
+    state: &VolumeState,
+    faults: Faults,
+) -> Result<Stage> {
+    Ok(match state.part {
+        Part::Owner => Stage::Owner(Arc::new(Owner::new(Source::new(size, faults)))),
+        Part::Forwarding => Stage::Owner(Arc::new(Owner::new(Source::forwarding(size)))),
+        Part::Retired => Stage::Retired,
+        Part::Source => {
+            let (_, logged) =
+                ActivityFile::open(ActivityFile::path(&program.state_dir, name.as_str()))?;
+            Stage::Owner(Arc::new(Owner::new(Source::recovering(size, logged, faults))))
+        }
+        Part::Destination => {
+            Stage::Receiver(Arc::new(receiver(program.boot, size, state, faults)?))
+        }
+    })
+}
+
+fn receiver(boot: BootId, size: u64, state: &VolumeState, faults: Faults) -> Result<Receiver> {
+    let migration = state.migration.as_ref().context("a destination has a migration")?;
+    let stream = Frontier::from_text(&migration.stream)?;
+    Ok(Receiver::restarted(boot, size, migration.durable, stream, migration.ready, faults))
+}
+
+/// What a client is told by a program that does not own the volume.
+fn not_the_owner(name: &VolumeName) -> Failure {
+    Failure::new(
+        Errno::Shutdown,
+        format!("{NOT_THE_OWNER} of {name}: ask the other storage program of its migration"),
+    )
+}

@@ -1,0 +1,88 @@
+//! The destination's state machine, shared by every task of a volume.
+
+use std::sync::{Mutex, PoisonError};
+
+use blockferry_block::{Attempt, BootId};
+use blockferry_migration::Faults;
+use blockferry_migration::destination::{Attached, Destination, Refusal};
+use blockferry_migration::digest::Frontier;
+use tokio::sync::Notify;
+
+/// The machine and those who wait for it.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    destination: Mutex<Destination>,
+    changed: Notify,
+    /// Copy writes are executed one after the other, in order of arrival (D2.4).
+    pub(super) copy_lane: tokio::sync::Mutex<()>,
+    /// Attaches and checkpoints exclude one another.
+    pub(super) steps: tokio::sync::Mutex<()>,
+}
+
+impl Receiver {
+    /// A volume that was just created: it reads as zeroes everywhere.
+    pub(crate) fn created(boot: BootId, size: u64, faults: Faults) -> Self {
+        Self::new(Destination::new(size, boot, 0, Frontier::new(), 0).with_faults(faults))
+    }
+
+    /// A volume that was found after a restart.
+    pub(crate) fn restarted(
+        boot: BootId,
+        size: u64,
+        durable: u64,
+        stream: Frontier,
+        ready: Option<Attempt>,
+        faults: Faults,
+    ) -> Self {
+        let destination = Destination::new(size, boot, durable, stream, size).with_faults(faults);
+        Self::new(match ready {
+            Some(attempt) => destination.with_ready(attempt),
+            None => destination,
+        })
+    }
+
+    fn new(destination: Destination) -> Self {
+        Self {
+            destination: Mutex::new(destination),
+            changed: Notify::new(),
+            copy_lane: tokio::sync::Mutex::new(()),
+            steps: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Changes the machine and tells those who wait for a change.
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut Destination) -> R) -> R {
+        let result = change(&mut self.destination.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_waiters();
+        result
+    }
+
+    /// Looks without telling anybody.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&Destination) -> R) -> R {
+        look(&self.destination.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends at the next change.
+    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Fences what was, waits until nothing of it executes, and falls back to `W_durable`.
+    pub(crate) async fn attach(&self, source: BootId) -> Attached {
+        let _step = self.steps.lock().await;
+        self.with(|destination| destination.attach_begin(source));
+        loop {
+            let mut changed = std::pin::pin!(self.changed());
+            changed.as_mut().enable();
+            match self.with_quietly(Destination::attach_finish) {
+                Ok(attached) => return attached,
+                Err(Refusal::Busy) => changed.await,
+                Err(other) => unreachable!("an attach refuses only while it is busy: {other}"),
+            }
+        }
+    }
+
+    fn with_quietly<R>(&self, change: impl FnOnce(&mut Destination) -> R) -> R {
+        change(&mut self.destination.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

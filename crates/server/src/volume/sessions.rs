@@ -1,0 +1,178 @@
+//! The connections of one volume, and the fences between the generations of a session (I12, I13).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use blockferry_block::{Generation, SessionId};
+use blockferry_migration::source::SessionKey;
+use blockferry_nbd_session::Role;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) key: SessionKey,
+    pub(crate) role: Role,
+    pub(crate) session: SessionId,
+    pub(crate) generation: Generation,
+    pub(crate) cut: CancellationToken,
+    running: AtomicUsize,
+    idle: Notify,
+}
+
+/// A request under way on a connection.
+pub(crate) struct Running<'a>(&'a Connection);
+
+impl Connection {
+    fn is_fenced(&self) -> bool {
+        self.cut.is_cancelled()
+    }
+
+    /// Counts a request in, unless the connection is fenced.
+    pub(crate) fn enter(&self) -> Option<Running<'_>> {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let running = Running(self);
+        // Counted first and checked afterwards: a fence either sees the request or stops it.
+        (!self.is_fenced()).then_some(running)
+    }
+
+    async fn drained(&self) {
+        loop {
+            let mut idle = std::pin::pin!(self.idle.notified());
+            idle.as_mut().enable();
+            if self.running.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// All connections of a volume.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    next: AtomicU64,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    connections: HashMap<SessionKey, Arc<Connection>>,
+    fences: HashMap<SessionId, Generation>,
+}
+
+impl Sessions {
+    /// The table as the records left it.
+    pub(crate) fn with_fences(fences: impl IntoIterator<Item = (SessionId, Generation)>) -> Self {
+        let table = Table { fences: fences.into_iter().collect(), ..Table::default() };
+        Self { next: AtomicU64::new(1), table: Mutex::new(table) }
+    }
+
+    /// Adds a connection; `None` when its generation is fenced.
+    pub(crate) fn open(
+        &self,
+        role: Role,
+        session: SessionId,
+        generation: Generation,
+    ) -> Option<Arc<Connection>> {
+        let mut table = self.lock();
+        if table.fences.get(&session).is_some_and(|fence| generation < *fence) {
+            return None;
+        }
+        let key = SessionKey(self.next.fetch_add(1, Ordering::Relaxed));
+        let connection = Arc::new(Connection {
+            key,
+            role,
+            session,
+            generation,
+            cut: CancellationToken::new(),
+            running: AtomicUsize::new(0),
+            idle: Notify::new(),
+        });
+        table.connections.insert(key, Arc::clone(&connection));
+        Some(connection)
+    }
+
+    /// Forgets a connection that ended.
+    pub(crate) fn close(&self, key: SessionKey) {
+        self.lock().connections.remove(&key);
+    }
+
+    /// Connections of clients.
+    pub(crate) fn clients(&self) -> u64 {
+        let table = self.lock();
+        table.connections.values().filter(|c| c.role == Role::Client).count() as u64
+    }
+
+    /// Stops every connection of the session that is older than the generation, and waits until
+    /// nothing of it executes. Make the fence durable before calling it done.
+    pub(crate) async fn fence(&self, session: SessionId, generation: Generation) {
+        let older = {
+            let mut table = self.lock();
+            let fence = table.fences.entry(session).or_insert(generation);
+            *fence = (*fence).max(generation);
+            table.matching(|c| c.session == session && c.generation < generation)
+        };
+        stop(older).await;
+    }
+
+    /// Stops every connection of these roles and waits until nothing of them executes.
+    pub(crate) async fn stop_roles(&self, roles: &[Role]) {
+        let matching = self.lock().matching(|c| roles.contains(&c.role));
+        stop(matching).await;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn matching(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<Arc<Connection>> {
+        self.connections.values().filter(|c| wanted(c)).cloned().collect()
+    }
+}
+
+async fn stop(connections: Vec<Arc<Connection>>) {
+    connections.iter().for_each(|connection| connection.cut.cancel());
+    for connection in connections {
+        connection.drained().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionId = SessionId::from_bytes([1; 16]);
+
+    #[tokio::test]
+    async fn i13_a_fence_is_confirmed_only_when_nothing_older_executes() {
+        let sessions = Sessions::default();
+        let old = sessions.open(Role::Client, SESSION, Generation(1)).expect("not fenced");
+        let running = old.enter().expect("not fenced");
+        let mut fence = std::pin::pin!(sessions.fence(SESSION, Generation(2)));
+        let pending = futures_util::poll!(fence.as_mut()).is_pending();
+        assert!(pending, "a request of the old generation is under way");
+        assert!(old.enter().is_none(), "a fenced connection took a request");
+        drop(running);
+        fence.await;
+    }
+
+    #[tokio::test]
+    async fn i12_a_fenced_generation_never_opens_again() {
+        let sessions = Sessions::with_fences([(SESSION, Generation(5))]);
+        assert!(sessions.open(Role::Mirror, SESSION, Generation(4)).is_none());
+        assert!(sessions.open(Role::Mirror, SESSION, Generation(5)).is_some());
+    }
+}

@@ -1,0 +1,158 @@
+//! What a volume tells of itself.
+
+use std::os::unix::fs::MetadataExt;
+
+use blockferry_control::api::{
+    DigestStatus, MigrationStatus, PartyAddress, VolumeRole, VolumeStatus,
+};
+use blockferry_device::Features;
+use blockferry_migration::destination::{Destination, Phase};
+use blockferry_migration::digest::ALGORITHM;
+use blockferry_migration::record::{MigrationState, Part};
+use blockferry_migration::source::{Attachment, PhaseName, Source};
+
+use super::outgoing::Outgoing;
+use super::{Stage, Volume};
+
+impl Volume {
+    /// The status, as `GET /v1/volumes/NAME` gives it.
+    pub(crate) fn status(&self) -> VolumeStatus {
+        let state = self.state();
+        let mut status = VolumeStatus {
+            name: self.name.to_string(),
+            size: self.info.size,
+            allocated_bytes: allocated(&state.backing).unwrap_or(self.info.size),
+            role: VolumeRole::Owner,
+            generation: state.generation.0,
+            reserved_address: 0,
+            durable_address: 0,
+            read_cursor: 0,
+            dirty_bytes: 0,
+            in_flight_updates: 0,
+            sessions: self.sessions.clients(),
+            features: features(&self.info.features),
+            migration: state.migration.as_ref().map(migration_status),
+        };
+        match self.stage() {
+            Stage::Owner(owner) => {
+                let outgoing = self.outgoing();
+                owner.with(|source| {
+                    of_source(&mut status, source, state.part, outgoing.as_deref());
+                });
+            }
+            Stage::Receiver(receiver) => {
+                receiver.read(|destination| of_destination(&mut status, destination));
+            }
+            Stage::Retired | Stage::Gone => status.role = VolumeRole::Retired,
+        }
+        status
+    }
+}
+
+/// Bytes that a file has allocated; `None` for what is no file.
+fn allocated(backing: &str) -> Option<u64> {
+    const BLOCK: u64 = 512;
+    let metadata = std::fs::metadata(backing).ok().filter(std::fs::Metadata::is_file)?;
+    Some(metadata.blocks() * BLOCK)
+}
+
+fn features(features: &Features) -> Vec<String> {
+    let named = [
+        ("flush", features.flush),
+        ("fua", features.fua),
+        ("trim", features.trim),
+        ("write_zeroes", features.write_zeroes),
+        ("fast_zero", features.fast_zero),
+        ("cache", features.cache),
+        ("block_status", features.block_status),
+        ("read_only", features.read_only),
+    ];
+    named.into_iter().filter(|(_, offered)| *offered).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn migration_status(state: &MigrationState) -> MigrationStatus {
+    MigrationStatus {
+        id: state.migration.clone(),
+        term: state.term,
+        attempt: state.attempt.0,
+        epoch: 0,
+        peer: PartyAddress { nbd: state.peer.nbd.clone(), control: state.peer.control.clone() },
+        attached: false,
+        paused: false,
+        copied_bytes: 0,
+        zero_bytes: 0,
+        mirrored_bytes: 0,
+        resynced_bytes: 0,
+        rewinds: 0,
+        longest_request_ms: 0.0,
+        digest: None,
+        trouble: None,
+        verified_bytes: 0,
+        mismatched_bytes: 0,
+    }
+}
+
+fn of_source(status: &mut VolumeStatus, source: &Source, part: Part, outgoing: Option<&Outgoing>) {
+    status.in_flight_updates = source.in_flight() as u64;
+    status.role = match (source.phase(), part) {
+        (PhaseName::Sweeping | PhaseName::Settling, _) => VolumeRole::Migrating,
+        (PhaseName::Committing, _) => VolumeRole::Committing,
+        (PhaseName::Forwarding, _) => VolumeRole::Forwarding,
+        (PhaseName::Owner, Part::Source) => VolumeRole::Migrating,
+        (PhaseName::Owner, _) => VolumeRole::Owner,
+    };
+    if let (Some(migration), Some(outgoing)) = (&mut status.migration, outgoing) {
+        (migration.copied_bytes, migration.zero_bytes) = outgoing.copied();
+        migration.longest_request_ms = outgoing.longest_request_ms();
+        migration.trouble = outgoing.trouble();
+        migration.verified_bytes = outgoing.compared().address;
+        migration.mismatched_bytes = outgoing.compared().mismatched;
+        let last = outgoing.last();
+        migration.mirrored_bytes = last.mirrored_bytes;
+        migration.resynced_bytes = last.resynced_bytes;
+        migration.rewinds = last.rewinds;
+        migration.digest = outgoing.digest();
+    }
+    let Some(sweep) = source.sweep() else { return };
+    status.reserved_address = sweep.reserved();
+    status.durable_address = sweep.durable();
+    status.read_cursor = sweep.read_cursor();
+    status.dirty_bytes = sweep.dirty_bytes();
+    if let Some(migration) = &mut status.migration {
+        let counters = sweep.counters();
+        migration.paused = sweep.is_paused();
+        migration.mirrored_bytes = counters.mirrored_bytes;
+        migration.resynced_bytes = counters.resynced_bytes;
+        migration.rewinds = counters.rewinds;
+        if let Attachment::Attached { epoch } = sweep.attachment() {
+            migration.attached = true;
+            migration.epoch = epoch;
+        }
+        let (address, digest) = sweep.digest();
+        migration.digest = Some(DigestStatus {
+            algorithm: ALGORITHM.to_owned(),
+            address,
+            value: digest.to_string(),
+            matches: sweep.digest_agreed(),
+        });
+    }
+}
+
+fn of_destination(status: &mut VolumeStatus, destination: &Destination) {
+    status.role = match destination.phase() {
+        Phase::Receiving => VolumeRole::Receiving,
+        Phase::Ready(_) => VolumeRole::Ready,
+    };
+    status.reserved_address = destination.reserved();
+    status.durable_address = destination.durable();
+    if let Some(migration) = &mut status.migration {
+        migration.epoch = destination.epoch();
+        migration.attached = destination.source_boot().is_some();
+        migration.digest = Some(DigestStatus {
+            algorithm: ALGORITHM.to_owned(),
+            address: destination.stream().len(),
+            value: destination.stream().digest().to_string(),
+            matches: None,
+        });
+    }
+}

@@ -1,0 +1,122 @@
+//! What the steps of both sides share: whose they are, which controller's term counts, the abort.
+
+use std::sync::Arc;
+
+use blockferry_control::api::{AbortRequest, TermReply, TermRequest};
+use blockferry_migration::record::{Part, VolumeRecord};
+use blockferry_migration::source::Source;
+use blockferry_nbd_session::Role;
+
+use super::{Stage, Volume};
+
+/// Why a step is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// Not in this state, or not by this caller.
+    #[error("{0}")]
+    Conflict(String),
+    /// A wrong token.
+    #[error("the token is not that of the migration")]
+    Token,
+    /// It failed here.
+    #[error("{0:#}")]
+    Internal(#[from] anyhow::Error),
+}
+
+impl Refused {
+    pub(super) fn conflict(why: impl std::fmt::Display) -> Self {
+        Self::Conflict(why.to_string())
+    }
+}
+
+pub(super) type Step<T> = Result<T, Refused>;
+
+const ALL_ROLES: [Role; 4] = [Role::Client, Role::Copy, Role::Mirror, Role::Forward];
+
+impl Volume {
+    /// `/term`: a controller takes over.
+    pub(crate) async fn term(self: &Arc<Self>, request: TermRequest) -> Step<TermReply> {
+        let migration = self.migration(&request.migration)?;
+        if let Some(token) = &request.token
+            && !same(token, &migration.token)
+        {
+            return Err(Refused::Token);
+        }
+        let term = migration.term + 1;
+        if self.state().part == Part::Source {
+            self.record(VolumeRecord::Term { term }).await?;
+            self.sessions.stop_roles(&[Role::Copy]).await;
+        }
+        Ok(TermReply {
+            term,
+            token: migration.token,
+            destination: blockferry_control::api::PartyAddress {
+                nbd: migration.peer.nbd,
+                control: migration.peer.control,
+            },
+        })
+    }
+
+    pub(super) fn migration(&self, id: &str) -> Step<blockferry_migration::record::MigrationState> {
+        match self.state().migration {
+            Some(known) if known.migration == id => Ok(known),
+            Some(_) => Err(Refused::conflict("the volume takes part in another migration")),
+            None => Err(Refused::conflict("the volume takes part in no migration")),
+        }
+    }
+
+    /// A newer term is made durable and fences older ones (I12); an older one is refused.
+    pub(super) async fn check_term(self: &Arc<Self>, term: u64) -> Step<()> {
+        let known = self.state().migration.map_or(0, |migration| migration.term);
+        if term < known {
+            return Err(Refused::conflict(format!(
+                "a newer controller (term {known}) has taken the migration over"
+            )));
+        }
+        if term > known {
+            self.record(VolumeRecord::Term { term }).await?;
+            self.sessions.stop_roles(&[Role::Copy]).await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn authenticated(&self, migration: &str, token: &str) -> Step<()> {
+        let known = self.migration(migration)?;
+        if same(token, &known.token) { Ok(()) } else { Err(Refused::Token) }
+    }
+
+    /// `/abort` on either side, before the commit record.
+    pub(crate) async fn abort(self: &Arc<Self>, request: &AbortRequest) -> Step<()> {
+        match (self.stage(), self.state().part) {
+            (Stage::Owner(owner), Part::Source) => {
+                self.migration(&request.migration)?;
+                self.check_term(request.term).await?;
+                owner.with(Source::abort).map_err(Refused::conflict)?;
+                self.record(VolumeRecord::Aborted).await?;
+                self.end_outgoing().await;
+                Ok(())
+            }
+            (Stage::Receiver(receiver), _) => {
+                // A controller that died between `/receive` and `/send` took the token with it.
+                // Whoever may speak on the control address may clean up after it.
+                match &request.token {
+                    Some(token) => self.authenticated(&request.migration, token)?,
+                    None => drop(self.migration(&request.migration)?),
+                }
+                let _step = receiver.steps.lock().await;
+                self.record(VolumeRecord::Aborted).await?;
+                self.set_stage(Stage::Gone);
+                self.sessions.stop_roles(&ALL_ROLES).await;
+                self.close_book().await;
+                Ok(())
+            }
+            (Stage::Owner(_), Part::Owner) => Ok(()),
+            _ => Err(Refused::conflict("the commit has begun; there is only the way forward")),
+        }
+    }
+}
+
+/// Compares secrets without telling by the time how much of them was right.
+pub(super) fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
+}

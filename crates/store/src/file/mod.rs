@@ -1,0 +1,173 @@
+//! A volume in a regular file or on a block device, through the page cache.
+//!
+//! What is quick is done at once on the caller's thread: reads that the page cache can answer, and
+//! small writes into it. Everything that may wait for the disk goes to a pool of threads.
+
+mod image;
+mod open;
+mod sparse;
+mod zero;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use blockferry_block::{Extent, VolumeName};
+use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Reply, Request};
+use bytes::Bytes;
+
+use self::image::Image;
+use self::zero::Zeroing;
+use crate::StoreError;
+use crate::pool::Pool;
+use crate::segments::SEGMENTS_MAX;
+
+/// Longest read in bytes that is tried on the caller's thread: copying more takes longer than
+/// handing it over.
+const INLINE_READ_MAX: u64 = 256 << 10;
+
+/// Longest write in bytes that is made on the caller's thread.
+const INLINE_WRITE_MAX: usize = 64 << 10;
+
+/// A volume in a file or on a block device. Its requests are to be made inside a tokio runtime.
+#[derive(Debug)]
+pub struct FileStore {
+    info: DeviceInfo,
+    image: Arc<Image>,
+    pool: Pool,
+}
+
+impl FileStore {
+    /// Opens the file or block device at `path`; its size is the volume's from now on. It is
+    /// locked against every other opener, unless both only read.
+    ///
+    /// # Errors
+    /// When it is in use, is a symbolic link or no file, or the operating system refuses.
+    pub fn open(path: &Path, read_only: bool) -> Result<Self, StoreError> {
+        Ok(Self::new(open::open(path, read_only)?))
+    }
+
+    /// Creates a volume of exactly `size` bytes, all zeroes and none allocated, in the pool.
+    ///
+    /// # Errors
+    /// When there is one of this name, or less room than the `needed` bytes (a thin volume needs
+    /// less than its size). Nothing is left behind.
+    pub fn create(
+        pool: &Path,
+        name: &VolumeName,
+        size: u64,
+        needed: u64,
+    ) -> Result<Self, StoreError> {
+        Ok(Self::new(open::create(pool, name, size, needed)?))
+    }
+
+    /// Checks that the pool has room for so many bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`], or that the pool cannot be asked.
+    pub fn check_room(pool: &Path, needed: u64) -> Result<(), StoreError> {
+        open::check_room(pool, needed)
+    }
+
+    /// Deletes a volume that [`FileStore::create`] made, durably. One that is open goes on until it
+    /// is closed. A volume that does not exist is deleted already.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn delete(pool: &Path, name: &VolumeName) -> Result<(), StoreError> {
+        open::delete(pool, name)
+    }
+
+    /// Where [`FileStore::create`] keeps the volume of this name.
+    pub fn path_in(pool: &Path, name: &VolumeName) -> PathBuf {
+        pool.join(name.as_str())
+    }
+
+    fn new(image: Image) -> Self {
+        let info = DeviceInfo::new(image.size, image.features());
+        Self { info, image: Arc::new(image), pool: Pool::new() }
+    }
+
+    fn read(&self, extent: Extent, dont_fragment: bool) -> Answer {
+        if extent.len() <= INLINE_READ_MAX
+            && let Some(data) = self.image.read_cached(extent)
+        {
+            return ready(Ok(image::one_part(data)));
+        }
+        self.blocking(move |image| image.read(extent, dont_fragment))
+    }
+
+    fn write(&self, offset: u64, data: Bytes, fua: bool) -> Answer {
+        if !fua
+            && data.len() <= INLINE_WRITE_MAX
+            && self.image.writes_without_reading(offset, &data)
+        {
+            return ready(self.image.write(offset, &data).map(|()| Reply::Done));
+        }
+        self.blocking(move |image| {
+            match fua {
+                true => image.write_durably(offset, &data),
+                false => image.write(offset, &data),
+            }
+            .map(|()| Reply::Done)
+        })
+    }
+
+    fn zero(&self, extent: Extent, zeroing: Zeroing, fua: bool) -> Answer {
+        self.blocking(move |image| {
+            image.zero(extent, zeroing)?;
+            if fua {
+                image.flush()?;
+            }
+            Ok(Reply::Done)
+        })
+    }
+
+    fn block_status(&self, extent: Extent, one: bool) -> Answer {
+        if extent.is_empty() {
+            let reason = "a block status needs a length";
+            return ready(Err(Failure::new(Errno::Inval, reason)));
+        }
+        let count_max = if one { 1 } else { SEGMENTS_MAX };
+        self.blocking(move |image| image.segments(extent, count_max).map(Reply::BlockStatus))
+    }
+
+    fn blocking<F>(&self, work: F) -> Answer
+    where
+        F: FnOnce(&Image) -> Result<Reply, Failure> + Send + 'static,
+    {
+        let image = Arc::clone(&self.image);
+        self.pool.run(move || work(&image))
+    }
+}
+
+impl Device for FileStore {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn call(&self, request: Request) -> Answer {
+        if let Err(failure) = self.info.check(&request) {
+            return ready(Err(failure));
+        }
+        match request {
+            Request::Read { extent, dont_fragment } => self.read(extent, dont_fragment),
+            Request::Write { offset, data, fua } => self.write(offset, data, fua),
+            Request::WriteZeroes { extent, fua, no_hole, fast_zero } => {
+                self.zero(extent, Zeroing { keep_allocated: no_hole, only_fast: fast_zero }, fua)
+            }
+            Request::Trim { extent, fua } => {
+                self.zero(extent, Zeroing { keep_allocated: false, only_fast: false }, fua)
+            }
+            Request::Flush => self.blocking(|image| image.flush().map(|()| Reply::Done)),
+            Request::Cache { extent } => {
+                self.blocking(move |image| image.cache(extent).map(|()| Reply::Done))
+            }
+            Request::BlockStatus { extent, one } => self.block_status(extent, one),
+        }
+    }
+}
+
+/// An answer that is there already.
+fn ready(result: Result<Reply, Failure>) -> Answer {
+    Box::pin(std::future::ready(result))
+}
