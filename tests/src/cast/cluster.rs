@@ -150,7 +150,17 @@ impl Cluster {
 
     /// The same by a controller that does not know the switch.
     pub fn without_switch(&self, command: &str, more: &[&str]) -> Controller {
-        let (from, to) = (self.source.control().to_string(), self.destination.control().to_string());
+        self.between((&self.source, &self.destination), command, more)
+    }
+
+    /// The same between two programs of the caller's choice.
+    pub fn between(
+        &self,
+        (from, to): (&Storage, &Storage),
+        command: &str,
+        more: &[&str],
+    ) -> Controller {
+        let (from, to) = (from.control().to_string(), to.control().to_string());
         let arguments = [command, VOLUME, "--from", &from, "--to", &to, "--json"];
         let arguments = arguments.iter().chain(more).map(|&argument| argument.to_owned());
         Controller::start(self.scratch.path(), &arguments.collect::<Vec<_>>())

@@ -34,17 +34,16 @@ impl Controller {
     pub fn start(folder: &Path, arguments: &[String]) -> Self {
         let mut command = Command::new(binary("controller"));
         command.args(arguments).current_dir(folder);
-        Self { process: Process::start(format!("controller {}", arguments.join(" ")), &mut command) }
+        Self {
+            process: Process::start(format!("controller {}", arguments.join(" ")), &mut command),
+        }
     }
 
     /// Waits for its end.
     pub async fn end(mut self) -> Outcome {
         let status = self.process.end_within(RUN_MAX).await;
-        let outcome = Outcome {
-            code: status.code(),
-            out: self.process.out(),
-            err: self.process.log(),
-        };
+        let outcome =
+            Outcome { code: status.code(), out: self.process.out(), err: self.process.log() };
         if outcome.code != Some(0) {
             eprintln!("the controller ended with {status}: {:#?}", outcome.err);
         }

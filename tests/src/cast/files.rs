@@ -1,11 +1,11 @@
 //! Folders and volume files.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufWriter, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use blockferry_block::MIB;
+use blockferry_block::{Extent, MIB};
 use tempfile::TempDir;
 
 /// In memory where there is such a place: the tests are about the protocol, not about disks.
@@ -36,15 +36,22 @@ impl Scratch {
     }
 }
 
-/// Makes a file of so many random bytes.
+/// Makes a file of so many bytes, without holes and no two blocks alike.
 ///
 /// # Panics
 /// When it cannot be written.
 pub fn fill_random(path: &Path, size: u64) {
-    let mut random = File::open("/dev/urandom").expect("randomness").take(size);
-    let mut file = File::create(path).expect("a file");
-    let written = std::io::copy(&mut random, &mut file).expect("room for it");
-    assert_eq!(written, size);
+    let mut block = vec![0; MIB as usize];
+    File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut block)).expect("bytes");
+    let mut file = BufWriter::new(File::create(path).expect("a file"));
+    for piece in Extent::whole(size).pieces(MIB) {
+        for (at, place) in block.chunks_exact_mut(4096).zip(0_u64..) {
+            at[..8].copy_from_slice(&(piece.start() + place).to_le_bytes());
+        }
+        let length = usize::try_from(piece.len()).expect("at most a MiB");
+        file.write_all(&block[..length]).expect("room for it");
+    }
+    file.flush().expect("room for it");
 }
 
 /// Makes a sparse file with random pieces at these places.

@@ -8,6 +8,8 @@ use blockferry_device::{Device, Failure, ReadPart, Reply, Request};
 use blockferry_nbd_session::{ConnectOptions, Link, NbdUri};
 use bytes::{Bytes, BytesMut};
 
+use super::until::until;
+
 /// Connects a client.
 ///
 /// # Panics
@@ -28,6 +30,21 @@ pub async fn load(uri: &NbdUri, connections: usize, config: LoadConfig) -> LoadH
         devices.push(Arc::new(connect(uri).await));
     }
     Load::start(devices, config).expect("a load that fits the volume")
+}
+
+/// A load of so many requests a second over two connections, that has begun: enough to meet every
+/// chunk of a small volume, and not the whole machine.
+pub async fn busy(uri: &NbdUri, rate: u32) -> LoadHandle {
+    let handle = load(uri, 2, LoadConfig { rate: Some(rate), ..LoadConfig::default() }).await;
+    moves_on(&handle).await;
+    handle
+}
+
+/// Waits until the load has had some more answers.
+pub async fn moves_on(load: &LoadHandle) {
+    let before = load.snapshot().operations.total();
+    let answers = || load.snapshot().operations.total() - before;
+    until("the load gets answers", async || (answers() >= 40).then_some(())).await;
 }
 
 /// Reads.

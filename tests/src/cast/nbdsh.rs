@@ -38,7 +38,9 @@ pub async fn run_tool(command: &mut Command) -> Script {
 /// When they do not end well.
 pub async fn nbdsh(lines: &str) -> Script {
     let mut command = Command::new("nbdsh");
-    let script = run_tool(command.env("LIBNBD_DEBUG", "1").args(["-c", lines])).await;
+    // The module belongs to the system's own Python.
+    command.env("PATH", "/usr/bin:/bin").env("LIBNBD_DEBUG", "1");
+    let script = run_tool(command.args(["-c", lines])).await;
     assert!(script.success, "nbdsh failed:\n{lines}\n{}\n{}", script.out, script.err);
     script
 }

@@ -90,9 +90,8 @@ impl Switch {
     /// Waits until every path of the route goes straight to `upstream`.
     pub async fn until_at(&self, name: &str, upstream: &NbdUri) -> RouteStatus {
         let there = upstream.to_string();
-        let settled = |route: &RouteStatus| {
-            route.upstream == there && route.moving == 0 && route.held == 0
-        };
+        let settled =
+            |route: &RouteStatus| route.upstream == there && route.moving == 0 && route.held == 0;
         self.until(name, &format!("all at {there}"), settled).await
     }
 }
