@@ -48,6 +48,7 @@ pub(crate) struct Report {
     /// Client connections that were moved.
     pub(crate) moved_connections: u64,
     /// Where the certificate was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) certificate: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use blockferry_control::api::{ProgramStatus, RouteStatus, VolumeStatus};
+use blockferry_control::api::{ProgramStatus, RouteStatus, VolumeRole, VolumeStatus};
 use serde::Serialize;
 
 use super::Desk;
@@ -93,6 +93,11 @@ fn next_step(position: &Position, survey: &Survey) -> String {
     if let Some(trouble) = migration.and_then(|migration| migration.trouble.as_ref()) {
         return format!("{}; {trouble}", position.text());
     }
+    if let (Position::Owned { .. }, Some(VolumeRole::Retired)) =
+        (position, source.map(|volume| volume.role))
+    {
+        return "the migration is complete; the source may be switched off".to_owned();
+    }
     let Position::Sweeping { .. } = position else { return position.text().to_owned() };
     let destination = survey.destination.as_ref().ok().and_then(|seen| seen.volume.as_ref());
     let (Some(source), Some(destination)) = (source, destination) else {
@@ -134,7 +139,11 @@ fn storage_line(party: &Party<'_, VolumeStatus>) -> String {
         return party.error.clone().unwrap_or_else(|| "has no volume of this name".to_owned());
     };
     let mut line = format!("{}, generation {}", role_name(volume.role), volume.generation);
-    if let Some(migration) = &volume.migration {
+    let is_moving = !matches!(
+        volume.role,
+        VolumeRole::Owner | VolumeRole::Forwarding | VolumeRole::Standby | VolumeRole::Retired
+    );
+    if let Some(migration) = volume.migration.as_ref().filter(|_| is_moving) {
         let _ = write!(
             line,
             ", W {} (durable {}), R {}, dirty {}, mirrored {}",

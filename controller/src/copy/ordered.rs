@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use blockferry_block::Extent;
+use blockferry_block::{Extent, MIB};
 use blockferry_device::{Segment, SegmentState};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -25,6 +25,13 @@ use super::requests::{Brought, describe, read, skip, write};
 /// claim at the source.
 const PIECES_AHEAD_MAX: usize = 64;
 
+/// Length of a read and a write unless something else is asked for, in bytes: long enough that the
+/// round trip of D2.4 costs little, short enough that few client writes meet a claimed extent.
+const CHUNK_DEFAULT: u64 = 8 * MIB;
+
+/// Chunks read ahead of the write under way.
+const CHUNKS_AHEAD: u64 = 2;
+
 /// How the copy proceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Manner {
@@ -34,6 +41,12 @@ pub(crate) struct Manner {
     pub(crate) window: usize,
     /// Chunks read ahead of the writes.
     pub(crate) chunks_ahead: u64,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { chunk: CHUNK_DEFAULT, window: 1, chunks_ahead: CHUNKS_AHEAD }
+    }
 }
 
 /// One run over the volume, from an address to the end.

@@ -14,7 +14,7 @@ use crate::show::Event;
 /// What is kept of a migration as a file: the report, and who took part.
 #[derive(Serialize)]
 struct Certificate<'a> {
-    certificate: &'static str,
+    document: &'static str,
     #[serde(flatten)]
     report: &'a Report,
     source: &'a str,
@@ -84,7 +84,7 @@ impl<N: Network> Migration<'_, N> {
 
     fn write_certificate(&self, path: &Path, report: &Report) -> anyhow::Result<()> {
         let certificate = Certificate {
-            certificate: "blockferry migration",
+            document: "blockferry migration certificate",
             report,
             source: &self.source_at.nbd,
             destination: &self.destination_at.nbd,
