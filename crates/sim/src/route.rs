@@ -14,6 +14,7 @@ use crate::executor::{MILLIS, Micros, Pid, SECOND, Signal, Sim, first};
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
 use crate::network::{Connection, Host, Network};
 use crate::volume::Volume;
+use crate::witness::Witness;
 
 /// Longest time that a client waits for the destination before the commit.
 pub const MIRROR_TIMEOUT: Micros = SECOND;
@@ -32,6 +33,7 @@ pub struct Route {
     /// The epoch of the last attach, while it is valid.
     epoch: Cell<Option<u64>>,
     epoch_changed: Signal,
+    witness: Rc<Witness>,
     paths: RefCell<BTreeMap<SessionKey, Rc<Path>>>,
 }
 
@@ -57,9 +59,10 @@ impl Path {
 
 impl Route {
     /// No connection yet.
-    pub fn new(sim: &Sim, network: &Rc<Network>, process: Pid) -> Rc<Self> {
+    pub fn new(witness: &Rc<Witness>, network: &Rc<Network>, process: Pid) -> Rc<Self> {
         Rc::new(Self {
-            sim: sim.clone(),
+            sim: witness.sim.clone(),
+            witness: witness.clone(),
             network: network.clone(),
             process,
             epoch: Cell::new(None),
@@ -188,7 +191,10 @@ impl Route {
             };
             match connection.call(Call::Request(request.clone())).await {
                 Ok(reply) => return reply,
-                Err(_) => path.unfenced.set(true),
+                Err(_) => {
+                    path.unfenced.set(true);
+                    self.witness.resent(&request);
+                }
             }
         }
     }
