@@ -25,6 +25,17 @@ pub const RETRY: Micros = 20 * MILLIS;
 /// The key of the source's own session, which carries the resyncs.
 pub const RESYNC_KEY: SessionKey = SessionKey(u64::MAX);
 
+const FENCED: Reply = Reply::Refused("fenced");
+
+/// Why there is no forward connection.
+enum Closed {
+    /// Not now; try again.
+    Lost,
+    /// The client has fenced its session at the destination: its requests end here, and it sends them
+    /// again on a younger path.
+    Fenced,
+}
+
 /// The way to the destination.
 pub struct Route {
     sim: Sim,
@@ -185,9 +196,13 @@ impl Route {
     pub async fn forward(&self, key: SessionKey, request: Request) -> Reply {
         let Some(path) = self.path(key) else { return Reply::Refused("no such session") };
         loop {
-            let Some(connection) = self.forward_connection(&path).await else {
-                self.sim.sleep(RETRY).await;
-                continue;
+            let connection = match self.forward_connection(&path).await {
+                Ok(connection) => connection,
+                Err(Closed::Fenced) => return FENCED,
+                Err(Closed::Lost) => {
+                    self.sim.sleep(RETRY).await;
+                    continue;
+                }
             };
             match connection.call(Call::Request(request.clone())).await {
                 Ok(reply) => return reply,
@@ -200,13 +215,13 @@ impl Route {
     }
 
     /// The session's forward connection; what an older connection carried is fenced before.
-    async fn forward_connection(&self, path: &Path) -> Option<Connection> {
+    async fn forward_connection(&self, path: &Path) -> Result<Connection, Closed> {
         while path.opening.get() {
             path.opened.wait().await;
         }
         let living = path.forward.borrow().clone().filter(|(c, _)| !c.is_lost());
         match living {
-            Some((connection, _)) if !path.unfenced.get() => return Some(connection),
+            Some((connection, _)) if !path.unfenced.get() => return Ok(connection),
             _ => {}
         }
         path.opening.set(true);
@@ -220,27 +235,27 @@ impl Route {
         &self,
         path: &Path,
         living: Option<(Connection, Generation)>,
-    ) -> Option<Connection> {
+    ) -> Result<Connection, Closed> {
         let is_new = living.is_none();
         let (connection, generation) =
             living.unwrap_or_else(|| (self.connect(), path.next_generation()));
-        if path.unfenced.get() {
-            path.unfenced.set(false);
+        if path.unfenced.replace(false) {
             let fenced = connection.call(Call::Fence(path.session, generation)).await;
             if !matches!(fenced, Ok(Reply::Done)) {
                 path.unfenced.set(true);
-                return None;
+                return Err(Closed::Lost);
             }
         }
         if is_new {
             let role = Role::Forward(path.session, generation);
-            let opened = connection.call(Call::Open(role)).await;
-            if !matches!(opened, Ok(Reply::Done)) {
-                return None;
+            match connection.call(Call::Open(role)).await {
+                Ok(Reply::Done) => {}
+                Ok(_) => return Err(Closed::Fenced),
+                Err(_) => return Err(Closed::Lost),
             }
             *path.forward.borrow_mut() = Some((connection.clone(), generation));
         }
-        Some(connection)
+        Ok(connection)
     }
 
     fn path(&self, key: SessionKey) -> Option<Rc<Path>> {
