@@ -86,6 +86,7 @@ impl Plan {
                 pause_max: *random.pick(&[100, 1_000, 4_000]),
                 blocks_max: *random.pick(&[1, 3, 9]),
                 requests: random.between(20, 60),
+                overlapping: random.one_in(2),
                 hot_blocks: *random.pick(&[4, 12, 40]),
             },
             weather: Weather {

@@ -69,19 +69,28 @@ impl Registers {
         for block in blocks {
             let values = &mut self.blocks[block];
             let Some(at) = values.iter().position(|value| value.stamp == stamp) else { continue };
-            if lost && values[at].first_end == NEVER {
-                // Executed before the power failed, answered after: it may be gone.
-                values.remove(at);
+            if lost {
+                // Perhaps executed before the power failed, and gone: the answer tells nothing.
                 continue;
             }
             values[at].first_end = values[at].first_end.min(now);
             values[at].acknowledged = now;
-            values[at].durable |= fua && !lost;
+            values[at].durable |= fua;
             if let Some(fault) = self.check(block, at) {
                 return Some(fault);
             }
         }
         None
+    }
+
+    /// A write is sent again although it may have been executed before: from now on it may be seen
+    /// as if it had just been written. Only for clients that overlap their own requests; the others
+    /// must not see a difference.
+    pub fn resend(&mut self, blocks: std::ops::Range<usize>, stamp: Stamp) {
+        let values = self.blocks[blocks].iter_mut().flatten();
+        for value in values.filter(|value| value.stamp == stamp) {
+            value.first_end = NEVER;
+        }
     }
 
     /// A read that was sent (first) at the given moment has returned this.

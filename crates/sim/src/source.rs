@@ -39,7 +39,7 @@ impl SourceProgram {
     pub fn start(witness: &Rc<Witness>, network: &Rc<Network>, process: Pid) -> Rc<Self> {
         let sim = witness.sim.clone();
         let records = witness.source_journal.records();
-        let route = Route::new(&sim, network, process);
+        let route = Route::new(witness, network, process);
         let machine = recover(&records, witness);
         let route_of_volume = Some(route.clone());
         let volume = Volume::new(witness, process, &witness.source_disk, machine, route_of_volume);

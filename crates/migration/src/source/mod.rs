@@ -18,7 +18,7 @@ mod operation;
 mod resync;
 mod sweep;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use blockferry_block::{Attempt, Extent};
 
@@ -77,7 +77,7 @@ pub struct Source {
     size: u64,
     phase: Phase,
     in_flight: InFlight,
-    operations: HashMap<OpId, Operation>,
+    operations: BTreeMap<OpId, Operation>,
     woken: Vec<OpId>,
     unlocked_reads: u64,
     faults: Faults,
@@ -90,7 +90,7 @@ impl Source {
             size,
             phase: Phase::Owner,
             in_flight: InFlight::default(),
-            operations: HashMap::new(),
+            operations: BTreeMap::new(),
             woken: Vec::new(),
             unlocked_reads: 0,
             faults,
