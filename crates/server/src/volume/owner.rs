@@ -42,6 +42,15 @@ impl Owner {
     }
 
     fn locked<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
+        let (result, claims) = self.quietly(change);
+        if claims {
+            self.claims.notify_waiters();
+        }
+        result
+    }
+
+    /// Without news for claims; tells whether some wait.
+    fn quietly<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> (R, bool) {
         let (result, wakers, claims, log) = {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             let result = change(&mut inner);
@@ -51,13 +60,10 @@ impl Owner {
             (result, wakers, inner.source.has_claims(), inner.source.wants_log())
         };
         wakers.into_iter().for_each(Waker::wake);
-        if claims {
-            self.claims.notify_waiters();
-        }
         if log {
             self.log_wanted.notify_one();
         }
-        result
+        (result, claims)
     }
 
     /// The operation's next step; waits while there is none.
@@ -74,12 +80,14 @@ impl Owner {
         .await
     }
 
-    /// Waits until the claimed extent may be read.
+    /// Waits until the claimed extent may be read. That a claim has asked is no news for claims: they
+    /// would wake each other, and themselves, without end.
     pub(crate) async fn claimed(&self, id: ClaimId) -> Result<(), ClaimRefusal> {
         loop {
             let mut news = std::pin::pin!(self.claims.notified());
             news.as_mut().enable();
-            match self.with(|source| source.claim_step(id)) {
+            let (step, _) = self.quietly(|inner| inner.source.claim_step(id));
+            match step {
                 ClaimStep::Read => return Ok(()),
                 ClaimStep::Refused(refusal) => return Err(refusal),
                 ClaimStep::Wait => news.await,
