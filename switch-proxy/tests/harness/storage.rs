@@ -189,7 +189,7 @@ impl Shared {
         VolumeStatus {
             name: "vol".to_owned(),
             size: self.info.size,
-            allocated_bytes: 0,
+            allocated_bytes: self.info.size,
             features: Vec::new(),
             role,
             generation,
