@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blockferry_block::{BootId, ClaimEpoch, Generation, MigrationId, SessionId, Token};
+use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Request};
 use blockferry_nbd_session::{
-    ExportEntry, Exports, FenceRequest, Hello, OpenError, Opened, Role, RoleClaim,
+    ExportEntry, Exports, FenceRequest, Hello, OpenError, Opened, Purpose, Role, RoleClaim,
 };
 use blockferry_path::{NbdFabric, Path, PathOptions, UpstreamError};
 use futures_util::future::BoxFuture;
@@ -51,16 +52,12 @@ impl Exports for RouteExports {
                 return Err(OpenError::Policy(text.to_owned()));
             }
             let route = self.routes.find_for_client(name).ok_or_else(|| unknown(name))?;
-            let (session, path) = self.open_path(&route).await.map_err(|error| {
+            let device = self.device(&route, hello.purpose).await.map_err(|error| {
                 tracing::warn!(route = route.name(), %error, "a client was turned away");
                 OpenError::Policy(format!("the volume cannot be reached: {error}"))
             })?;
-            Ok(Opened {
-                name: route.name().to_owned(),
-                description: String::new(),
-                device: Arc::new(Client::enter(route, session, path)),
-                cut: self.cut.child_token(),
-            })
+            let name = route.name().to_owned();
+            Ok(Opened { name, description: String::new(), device, cut: self.cut.child_token() })
         })
     }
 
@@ -71,6 +68,18 @@ impl Exports for RouteExports {
 }
 
 impl RouteExports {
+    async fn device(
+        &self,
+        route: &Arc<Route>,
+        purpose: Purpose,
+    ) -> Result<Arc<dyn Device>, UpstreamError> {
+        if let (Purpose::Info, Some(info)) = (purpose, route.recent_info()) {
+            return Ok(Arc::new(Description(info)));
+        }
+        let (session, path) = self.open_path(route).await?;
+        Ok(Arc::new(Client::enter(Arc::clone(route), session, path)))
+    }
+
     async fn open_path(
         &self,
         route: &Arc<Route>,
@@ -87,6 +96,20 @@ impl RouteExports {
                 Err(_) => sleep(OPEN_PAUSE).await,
             }
         }
+    }
+}
+
+/// What a client is told of a volume that it only asks about: most ask before they join.
+struct Description(DeviceInfo);
+
+impl Device for Description {
+    fn info(&self) -> &DeviceInfo {
+        &self.0
+    }
+
+    fn call(&self, _: Request) -> Answer {
+        let failure = Failure::new(Errno::Inval, "the volume was only asked about");
+        Box::pin(std::future::ready(Err(failure)))
     }
 }
 

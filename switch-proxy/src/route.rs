@@ -20,6 +20,9 @@ use crate::placement::{Candidate, Placement, RouteRecord};
 /// The owner is asked for at most so often, however many clients have lost it.
 const SEEK_PAUSE: Duration = Duration::from_millis(500);
 
+/// How old a description of the volume may be for a client that only asks about it.
+const INFO_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// See the module.
 pub(crate) struct Route {
     name: String,
@@ -49,8 +52,8 @@ struct State {
 #[derive(Default)]
 struct Clients {
     paths: HashMap<SessionId, Arc<ClientPath>>,
-    /// What the volume offered when it was last opened.
-    info: Option<DeviceInfo>,
+    /// What the volume offered when it was last opened, and when that was.
+    info: Option<(DeviceInfo, Instant)>,
     /// Of connections that have ended.
     longest: Duration,
     replayed: u64,
@@ -132,7 +135,13 @@ impl Route {
 
     /// What the volume offered when a client last opened it.
     pub(crate) fn info(&self) -> Option<DeviceInfo> {
-        self.clients().info
+        self.clients().info.map(|(info, _)| info)
+    }
+
+    /// The same, if it was only a moment ago.
+    pub(crate) fn recent_info(&self) -> Option<DeviceInfo> {
+        let info = self.clients().info;
+        info.filter(|(_, when)| when.elapsed() < INFO_AGE_MAX).map(|(info, _)| info)
     }
 
     /// The paths of the clients that are connected.
@@ -144,7 +153,7 @@ impl Route {
     pub(crate) fn enter(&self, session: SessionId, path: Arc<ClientPath>) {
         use blockferry_device::Device;
         let mut clients = self.clients();
-        clients.info = Some(*path.info());
+        clients.info = Some((*path.info(), Instant::now()));
         clients.paths.insert(session, Arc::clone(&path));
         drop(clients);
         // The route may have moved while the path was being opened.

@@ -78,6 +78,8 @@ impl Switch {
         let control = self.control.serve(router(Arc::new(api)), shutdown.clone());
         tokio::join!(control, end_in_time(clients, shutdown, cut));
         watcher.abort();
+        // It ends with being aborted, which is no error.
+        let _ = watcher.await;
     }
 }
 

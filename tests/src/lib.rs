@@ -1,1 +1,10 @@
-//! Promises, kept on the real programs.
+//! What the tests of the whole project share: the tree they were built from, and how to read it; and
+//! the cast, which is the real programs and what stands around them.
+//!
+//! The promises themselves are in `tests/tests`, one file each.
+
+pub mod cast;
+pub mod program;
+pub mod promises;
+pub mod tree;
+pub mod workspace;

@@ -14,6 +14,9 @@ use crate::value::{Value, is_zero};
 /// Violations that are kept with all their details; of the others only the number is.
 pub const KEPT_MAX: usize = 64;
 
+/// Legal values of one block that are named.
+const LEGAL_MAX: usize = 4;
+
 /// Different contents of one block that are named.
 const RUNS_MAX: usize = 4;
 
@@ -27,6 +30,8 @@ pub enum ViolationKind {
     WentBack,
     /// A block shows parts of several writes, which no write that was under way explains.
     Torn,
+    /// A write of this run, some bytes of which are of none.
+    Damaged,
     /// What was written for another place.
     Misdirected,
     /// Nothing that this run wrote there.
@@ -39,6 +44,7 @@ impl fmt::Display for ViolationKind {
             Self::Lost => "lost or stale",
             Self::WentBack => "went back in time",
             Self::Torn => "torn",
+            Self::Damaged => "damaged",
             Self::Misdirected => "misdirected",
             Self::Foreign => "foreign content",
         })
@@ -67,7 +73,11 @@ impl Violation {
     pub(crate) fn new(finding: &Finding<Value>, bytes: &[u8], run: u64, request: String) -> Self {
         let piece = finding.piece;
         let runs = runs(piece, bytes);
-        let legal: Vec<_> = finding.legal.iter().map(ToString::to_string).collect();
+        let legal = finding.legal.iter().take(LEGAL_MAX);
+        let mut legal: Vec<_> = legal.map(ToString::to_string).collect();
+        if let Some(more) = finding.legal.len().checked_sub(LEGAL_MAX).filter(|more| *more > 0) {
+            legal.push(format!("one of {more} more"));
+        }
         Self {
             kind: kind(&runs, run, finding),
             start: piece.start(),
@@ -140,7 +150,12 @@ fn kind(runs: &[(Extent, Shown)], run: u64, finding: &Finding<Value>) -> Violati
     if runs.iter().any(|(_, shown)| moved(*shown)) {
         ViolationKind::Misdirected
     } else if several && runs.iter().any(|(_, shown)| ours(*shown)) {
-        ViolationKind::Torn
+        let mut whole = runs.iter().map(|(_, shown)| *shown).filter(|s| *s != Shown::Other);
+        let first = whole.next();
+        match whole.any(|shown| Some(shown) != first) {
+            true => ViolationKind::Torn,
+            false => ViolationKind::Damaged,
+        }
     } else if finding.fault != Fault::NoCandidate
         || runs.iter().all(|(_, shown)| ours(*shown) || *shown == Shown::Zero)
     {

@@ -7,6 +7,7 @@ use blockferry_checker::{Content, Outcome, ReadUnderWay, Registers, Tick, WriteU
 use proptest::prelude::*;
 
 const BLOCK: u32 = 8;
+const WHOLE: Extent = Extent::whole(BLOCK as u64);
 
 /// One operation of a short history on one block; moments are indices of events.
 #[derive(Clone, Debug)]
@@ -74,65 +75,94 @@ enum UnderWay {
     Read(ReadUnderWay, usize),
 }
 
-/// Plays the choices as a history of one block, and returns it with the core's verdict.
-fn play(choices: &[(u8, u8, u8)], values: u64, given_up: bool) -> (Vec<Operation>, bool) {
-    let whole = Extent::between(0, u64::from(BLOCK));
-    let mut registers = Registers::new(BLOCK, 0);
-    let mut operations: Vec<Operation> = Vec::new();
-    let mut under_way = Vec::new();
-    let mut next_value = 0;
-    let mut legal = true;
-    for (index, (act, which, returned)) in choices.iter().enumerate() {
+/// A history of one block, and what the core says to it.
+struct Play {
+    registers: Registers<u64>,
+    operations: Vec<Operation>,
+    under_way: Vec<UnderWay>,
+    /// Writes so far.
+    written: u64,
+    /// How many values there are, zero among them.
+    values: u64,
+    legal: bool,
+}
+
+impl Play {
+    fn new(values: u64) -> Self {
+        Self {
+            registers: Registers::new(BLOCK, 0),
+            operations: Vec::new(),
+            under_way: Vec::new(),
+            written: 0,
+            values,
+            legal: true,
+        }
+    }
+
+    /// Begins an operation or ends one, as the choice says.
+    fn event(&mut self, index: usize, (act, which, outcome): (u8, u8, u8), given_up: bool) {
         let at = Tick(index as u64 + 1);
-        let begins = Operation {
-            written: None,
-            begin: index,
-            end: usize::MAX,
-            returned: 0,
-            outcome: Outcome::Unknown,
-        };
         match act % 4 {
-            0 => {
-                next_value += 1;
-                let value = if next_value % values == 0 { 0 } else { next_value % values };
-                under_way.push(UnderWay::Write(
-                    registers.begin_write(at, whole, value),
-                    operations.len(),
-                ));
-                operations.push(Operation { written: Some(value), ..begins });
-            }
-            1 => {
-                under_way.push(UnderWay::Read(registers.begin_read(at, whole), operations.len()));
-                operations.push(begins);
-            }
-            _ if under_way.is_empty() => {}
-            _ => match under_way.swap_remove(usize::from(*which) % under_way.len()) {
+            0 => self.begin_write(index, at),
+            1 => self.begin_read(index, at),
+            _ if self.under_way.is_empty() => {}
+            _ => match self.under_way.swap_remove(usize::from(which) % self.under_way.len()) {
                 UnderWay::Write(write, number) => {
-                    let outcome = if given_up && returned % 3 == 0 {
-                        Outcome::Unknown
-                    } else {
-                        Outcome::Acknowledged
-                    };
-                    legal &= registers.end_write(at, write, outcome).is_empty();
-                    operations[number].end = index;
-                    operations[number].outcome = outcome;
+                    let lost = given_up && outcome % 3 == 0;
+                    let outcome = if lost { Outcome::Unknown } else { Outcome::Acknowledged };
+                    self.legal &= self.registers.end_write(at, write, outcome).is_empty();
+                    self.operations[number].end = index;
+                    self.operations[number].outcome = outcome;
                 }
                 UnderWay::Read(read, number) => {
-                    let value = u64::from(*returned) % (next_value.min(values - 1) + 1);
-                    legal &= registers.end_read(at, read, &Value(value)).is_empty();
-                    operations[number].end = index;
-                    operations[number].returned = value;
-                    operations[number].outcome = Outcome::Acknowledged;
-                    if !legal {
-                        break;
-                    }
+                    let returned = u64::from(outcome) % (self.written.min(self.values - 1) + 1);
+                    let findings = self.registers.end_read(at, read, &Value(returned));
+                    self.legal &= findings.is_empty();
+                    self.operations[number].end = index;
+                    self.operations[number].returned = returned;
+                    self.operations[number].outcome = Outcome::Acknowledged;
                 }
             },
         }
     }
+
+    fn begin_write(&mut self, index: usize, at: Tick) {
+        self.written += 1;
+        let value = self.written % self.values;
+        let write = self.registers.begin_write(at, WHOLE, value);
+        self.under_way.push(UnderWay::Write(write, self.operations.len()));
+        self.operations.push(Operation { written: Some(value), ..begun(index) });
+    }
+
+    fn begin_read(&mut self, index: usize, at: Tick) {
+        let read = self.registers.begin_read(at, WHOLE);
+        self.under_way.push(UnderWay::Read(read, self.operations.len()));
+        self.operations.push(begun(index));
+    }
+}
+
+fn begun(index: usize) -> Operation {
+    Operation {
+        written: None,
+        begin: index,
+        end: usize::MAX,
+        returned: 0,
+        outcome: Outcome::Unknown,
+    }
+}
+
+/// Plays the choices until the core objects; returns the history and its verdict.
+fn play(choices: &[(u8, u8, u8)], values: u64, given_up: bool) -> (Vec<Operation>, bool) {
+    let mut play = Play::new(values);
+    for (index, choice) in choices.iter().enumerate() {
+        play.event(index, *choice, given_up);
+        if !play.legal {
+            break;
+        }
+    }
     // A read that has not ended tells nothing.
-    operations.retain(|operation| operation.written.is_some() || operation.end != usize::MAX);
-    (operations, legal)
+    let tells = |operation: &Operation| operation.written.is_some() || operation.end != usize::MAX;
+    (play.operations.into_iter().filter(tells).collect(), play.legal)
 }
 
 proptest! {

@@ -22,7 +22,7 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
 /// A rate in bytes a second, at least 1: `64M` is 64 MiB/s. A trailing `/s` is allowed.
 ///
 /// # Errors
-/// As [`parse_size`], and for a rate of zero, at which nothing would ever end.
+/// As [`parse_size()`], and for a rate of zero, at which nothing would ever end.
 pub fn parse_rate(text: &str) -> Result<u64, SizeError> {
     let expected = "a rate in bytes a second above zero, like 64M (powers of 1,024)";
     parse(text.strip_suffix("/s").unwrap_or(text))

@@ -150,6 +150,11 @@ impl Destination {
         self.epoch
     }
 
+    /// Whether an attach has begun and not finished.
+    pub fn is_attaching(&self) -> bool {
+        self.attaching
+    }
+
     /// The run of the source that is attached.
     pub fn source_boot(&self) -> Option<BootId> {
         self.source_boot

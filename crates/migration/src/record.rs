@@ -152,9 +152,17 @@ pub struct VolumeState {
     pub backing: String,
     /// The migration under way, or the one that ended the ownership.
     pub migration: Option<MigrationState>,
+    /// Migration and token of those that brought the volume here: their sources may still forward.
+    pub former: Vec<(String, String)>,
     /// Fences: session (hexadecimal) and first generation that may execute.
     pub fences: Vec<(String, u64)>,
 }
+
+/// So many former migrations are remembered.
+const FORMER_MAX: usize = 8;
+
+/// So many fences are remembered; what they stop has been gone for long when they are dropped.
+pub const FENCES_MAX: usize = 4096;
 
 /// Records in an order that no run of the programs writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -186,9 +194,16 @@ pub fn apply(state: Option<VolumeState>, record: &VolumeRecord) -> Option<Option
         (_, VolumeRecord::Fence { session, generation }) => {
             state.fences.retain(|(fenced, _)| fenced != session);
             state.fences.push((session.clone(), *generation));
+            let surplus = state.fences.len().saturating_sub(FENCES_MAX);
+            state.fences.drain(..surplus);
         }
         (Part::Owner, VolumeRecord::Sending { migration, token, destination, throttle }) => {
             state.part = Part::Source;
+            if let Some(former) = state.migration.take() {
+                state.former.push((former.migration, former.token));
+                let surplus = state.former.len().saturating_sub(FORMER_MAX);
+                state.former.drain(..surplus);
+            }
             let peer = destination.clone();
             state.migration = Some(migration_state(migration, token, peer, *throttle));
         }
@@ -233,6 +248,7 @@ fn first(record: &VolumeRecord) -> Option<VolumeState> {
             size: *size,
             backing: backing.clone(),
             migration: None,
+            former: Vec::new(),
             fences: Vec::new(),
         }),
         VolumeRecord::Receiving { migration, token, source, size, generation, backing } => {
@@ -242,6 +258,7 @@ fn first(record: &VolumeRecord) -> Option<VolumeState> {
                 size: *size,
                 backing: backing.clone(),
                 migration: Some(migration_state(migration, token, source.clone(), false)),
+                former: Vec::new(),
                 fences: Vec::new(),
             })
         }

@@ -11,12 +11,16 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::address::Address;
+use crate::calls::Shared;
 use crate::driver::drive;
-use crate::link::{Link, Shared};
+use crate::link::Link;
 use crate::stream::Stream;
 
 /// How long connecting may take by default, handshake included.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Room for a receive during the handshake, in bytes.
+const HANDSHAKE_BYTES: usize = 4 << 10;
 
 /// What to connect to, and how.
 #[derive(Clone, Debug)]
@@ -244,6 +248,7 @@ async fn shake_hands(address: &Address, config: ClientConfig) -> Result<Shaken, 
 
 async fn exchange(stream: &mut Stream, output: &[u8], inbox: &mut BytesMut) -> io::Result<()> {
     stream.write_all(output).await?;
+    inbox.reserve(HANDSHAKE_BYTES);
     if stream.read_buf(inbox).await? == 0 {
         let text = "the server closed the connection during the handshake";
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));

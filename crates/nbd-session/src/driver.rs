@@ -14,7 +14,8 @@ use blockferry_nbd_wire::{
 use bytes::{Buf, BytesMut};
 use tokio_util::io::poll_write_buf;
 
-use crate::link::{Call, Caller, LinkEnd, Shared, Wish};
+use crate::calls::{Call, Caller, Shared, Wish};
+use crate::link::LinkEnd;
 use crate::slots::Slots;
 use crate::stream::Stream;
 

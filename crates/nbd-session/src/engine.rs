@@ -21,10 +21,10 @@ use blockferry_nbd_wire::{
 };
 use bytes::{Buf, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_write_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::deadline::Deadline;
 use crate::greet::Session;
 use crate::limits::{BufferedPart, Limits};
 use crate::stream::Stream;
@@ -284,7 +284,7 @@ impl Engine {
             self.deadline.disarm();
             return Poll::Pending;
         }
-        ready!(self.deadline.poll(cx, &self.limits));
+        ready!(self.deadline.poll(cx, self.limits.frame_timeout));
         Poll::Ready(match self.reading {
             Reading::Open => SessionEnd::SlowRequest,
             Reading::Stopped(_) => SessionEnd::SlowReader,
@@ -298,37 +298,5 @@ fn charge(request: &Request) -> u64 {
         Request::Read { extent, .. } => extent.len(),
         Request::Write { data, .. } => data.len() as u64,
         _ => 0,
-    }
-}
-
-/// A timer that runs only while somebody is waited for.
-struct Deadline {
-    sleep: Option<Pin<Box<Sleep>>>,
-    armed: bool,
-}
-
-impl Deadline {
-    const fn new() -> Self {
-        Self { sleep: None, armed: false }
-    }
-
-    const fn disarm(&mut self) {
-        self.armed = false;
-    }
-
-    /// Ready when it was armed for as long as the limits allow; arms it when it was not.
-    fn poll(&mut self, cx: &mut Context<'_>, limits: &Limits) -> Poll<()> {
-        if !self.armed {
-            self.armed = true;
-            let at = Instant::now() + limits.frame_timeout;
-            match &mut self.sleep {
-                Some(sleep) => sleep.as_mut().reset(at),
-                None => self.sleep = Some(Box::pin(sleep_until(at))),
-            }
-        }
-        match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
     }
 }

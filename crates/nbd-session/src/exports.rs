@@ -14,7 +14,9 @@ pub trait Exports: Send + Sync + 'static {
     /// What a client that asks for a list is told.
     fn list(&self) -> Vec<ExportEntry>;
 
-    /// Opens an export, to tell about it or for requests; the hello says which.
+    /// Opens an export, to tell about it or for requests; the hello says which. A client may ask to
+    /// be told several times before it asks for more, and may leave at any time: what was opened is
+    /// then dropped without a request. At a shutdown the future itself is dropped.
     ///
     /// # Errors
     /// What the client is told instead.
@@ -25,7 +27,8 @@ pub trait Exports: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Opened, OpenError>>;
 
     /// Makes a fence durable: nothing of the session that is older than its generation executes, or
-    /// ever will.
+    /// ever will. A client that gets no answer, because it left or because the server shuts down,
+    /// takes nothing for granted.
     ///
     /// # Errors
     /// What the client is told instead.

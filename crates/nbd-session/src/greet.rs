@@ -15,6 +15,9 @@ use crate::exports::{Exports, Hello, Opened};
 use crate::limits::Limits;
 use crate::stream::Stream;
 
+/// Room for a receive during the handshake, in bytes.
+const HANDSHAKE_BYTES: usize = 4 << 10;
+
 /// An export that a client has joined.
 pub(crate) struct Session {
     pub(crate) opened: Opened,
@@ -120,6 +123,7 @@ impl Greeting<'_> {
     /// Sends the answers so far and waits for more.
     async fn exchange(&mut self) -> Result<(), GreetError> {
         self.send().await?;
+        self.inbox.reserve(HANDSHAKE_BYTES);
         let read = self.stream.read_buf(&mut self.inbox);
         match timeout_at(self.deadline, read).await {
             Err(_) => Err(GreetError::TooSlow),

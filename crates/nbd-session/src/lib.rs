@@ -9,7 +9,9 @@
 //! dropped: [`serve`] returns only when nothing of its connection executes any more.
 
 mod address;
+mod calls;
 mod connect;
+mod deadline;
 mod driver;
 mod engine;
 mod exports;

@@ -3,20 +3,14 @@
 //! A [`Link`] only puts requests into a queue; one task per connection (`driver.rs`) sends them and
 //! hands the answers back.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Reply, Request};
-use blockferry_nbd_wire::{Joined, Style};
-use futures_util::task::AtomicWaker;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use blockferry_nbd_wire::Style;
 
-use crate::split;
-
-/// Calls that a link holds at one time, sent or not; a call beyond them begins when another ends.
-const CALLS_MAX: usize = 4096;
+use crate::calls::{Begun, Shared, Wish};
 
 /// A connection to an export on a server. Clones share it; when the last one is dropped, what is
 /// outstanding is finished and the connection closed in good manners.
@@ -61,61 +55,6 @@ struct Handle {
     shared: Arc<Shared>,
 }
 
-/// What the links and the task of one connection share.
-pub(crate) struct Shared {
-    pub(crate) joined: Joined,
-    queue: Mutex<Queue>,
-    /// Wakes the task.
-    pub(crate) waker: AtomicWaker,
-    permits: Arc<Semaphore>,
-    end: watch::Sender<Option<LinkEnd>>,
-}
-
-/// What the links want from the task.
-#[derive(Default)]
-pub(crate) struct Queue {
-    pub(crate) calls: VecDeque<Call>,
-    pub(crate) wish: Wish,
-}
-
-/// How the connection shall go on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Wish {
-    #[default]
-    Stay,
-    /// Finish what is queued, then disconnect.
-    Leave,
-    /// Cut at once.
-    Abort,
-    /// The task has ended; nothing is taken any more.
-    Gone,
-}
-
-/// A request on its way.
-pub(crate) struct Call {
-    pub(crate) request: Request,
-    pub(crate) caller: Caller,
-}
-
-/// Who waits for an answer. Dropping it means [`CallError::Lost`].
-pub(crate) struct Caller {
-    answer: oneshot::Sender<Result<Reply, Failure>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Caller {
-    /// Hands the answer over; nobody may be waiting for it any more.
-    pub(crate) fn answer(self, outcome: Result<Reply, Failure>) {
-        let _ = self.answer.send(outcome);
-    }
-}
-
-/// A call that was queued at once, or has to wait for room.
-enum Ticket {
-    Queued(oneshot::Receiver<Result<Reply, Failure>>),
-    Waiting(Request),
-}
-
 impl Link {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { handle: Arc::new(Handle { shared }) }
@@ -148,16 +87,12 @@ impl Link {
         request: Request,
     ) -> impl Future<Output = Result<Reply, CallError>> + Send + 'static + use<> {
         let shared = Arc::clone(self.shared());
-        let begun =
-            shared.check(&request).map(|()| match split::pieces(&request, &shared.joined) {
-                None => Begun::Whole(shared.begin(request)),
-                Some(pieces) => Begun::Pieces(split::run(&shared, request, pieces)),
-            });
+        let begun = Begun::new(&shared, request);
         async move {
             match begun {
-                Err(failure) => Err(CallError::Refused(failure)),
-                Ok(Begun::Whole(ticket)) => shared.finish(ticket).await,
-                Ok(Begun::Pieces(task)) => task.await.unwrap_or(Err(CallError::Lost)),
+                Begun::Here(outcome) => outcome.map_err(CallError::Refused),
+                Begun::Whole(ticket) => shared.finish(ticket).await,
+                Begun::Pieces(task) => task.await.unwrap_or(Err(CallError::Lost)),
             }
         }
     }
@@ -185,116 +120,6 @@ impl Link {
 
     fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
-    }
-}
-
-enum Begun {
-    Whole(Ticket),
-    Pieces(oneshot::Receiver<Result<Reply, CallError>>),
-}
-
-impl Shared {
-    pub(crate) fn new(joined: Joined) -> Arc<Self> {
-        Arc::new(Self {
-            joined,
-            queue: Mutex::default(),
-            waker: AtomicWaker::new(),
-            permits: Arc::new(Semaphore::new(CALLS_MAX)),
-            end: watch::Sender::new(None),
-        })
-    }
-
-    /// The queue; a panic while it was held cannot leave it half changed.
-    pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells the links that the connection is no more. Calls in the queue are lost.
-    pub(crate) fn ended(&self, end: LinkEnd) {
-        let lost = {
-            let mut queue = self.queue();
-            queue.wish = Wish::Gone;
-            std::mem::take(&mut queue.calls)
-        };
-        drop(lost);
-        self.end.send_replace(Some(end));
-    }
-
-    /// One whole call, queued now or when there is room.
-    pub(crate) async fn call(&self, request: Request) -> Result<Reply, CallError> {
-        let ticket = self.begin(request);
-        self.finish(ticket).await
-    }
-
-    fn begin(&self, request: Request) -> Ticket {
-        match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => Ticket::Queued(self.push(request, permit)),
-            Err(_) => Ticket::Waiting(request),
-        }
-    }
-
-    async fn finish(&self, ticket: Ticket) -> Result<Reply, CallError> {
-        let receiver = match ticket {
-            Ticket::Queued(receiver) => receiver,
-            Ticket::Waiting(request) => {
-                let permit = Arc::clone(&self.permits).acquire_owned().await;
-                self.push(request, permit.map_err(|_| CallError::Lost)?)
-            }
-        };
-        receiver.await.map_err(|_| CallError::Lost)?.map_err(CallError::Refused)
-    }
-
-    fn push(
-        &self,
-        request: Request,
-        permit: OwnedSemaphorePermit,
-    ) -> oneshot::Receiver<Result<Reply, Failure>> {
-        let (answer, receiver) = oneshot::channel();
-        let call = Call { request, caller: Caller { answer, _permit: permit } };
-        let taken = {
-            let mut queue = self.queue();
-            let taken = queue.wish == Wish::Stay;
-            if taken {
-                queue.calls.push_back(call);
-            }
-            taken
-        };
-        if taken {
-            self.waker.wake();
-        }
-        receiver
-    }
-
-    fn wish(&self, wish: Wish) {
-        {
-            let mut queue = self.queue();
-            let stronger = match queue.wish {
-                Wish::Stay => true,
-                Wish::Leave => wish == Wish::Abort,
-                Wish::Abort | Wish::Gone => false,
-            };
-            if !stronger {
-                return;
-            }
-            queue.wish = wish;
-        }
-        self.waker.wake();
-    }
-
-    /// Whether the export can take the request at all.
-    fn check(&self, request: &Request) -> Result<(), Failure> {
-        let device = &self.joined.device;
-        device.check(request)?;
-        let block = u64::from(device.block_size_min);
-        match request.extent() {
-            Some(extent) if extent.start() % block != 0 || extent.len() % block != 0 => {
-                Err(Failure::new(
-                    Errno::Inval,
-                    format!("{extent} is not a multiple of the server's block size {block}"),
-                ))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

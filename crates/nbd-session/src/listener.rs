@@ -73,8 +73,12 @@ impl Listener {
         let listener = match address {
             Address::Tcp(host, port) => {
                 let socket = TcpListener::bind((host.as_str(), *port)).await?;
-                let port = socket.local_addr()?.port();
-                Self { socket: Bound::Tcp(socket), address: Address::Tcp(host.clone(), port) }
+                let bound = socket.local_addr()?;
+                if !bound.ip().is_loopback() {
+                    tracing::warn!(address = %bound, "serving NBD without encryption to a network");
+                }
+                let address = Address::Tcp(host.clone(), bound.port());
+                Self { socket: Bound::Tcp(socket), address }
             }
             Address::Unix(path) => {
                 remove_stale(path).await?;

@@ -8,7 +8,8 @@ use blockferry_nbd_wire::{Joined, Style, in_one_piece};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::oneshot;
 
-use crate::link::{CallError, Shared};
+use crate::calls::Shared;
+use crate::link::CallError;
 
 /// Largest effect of a compact request without payload, in bytes: 32 bits, rounded down so that
 /// pieces stay aligned to any block size.

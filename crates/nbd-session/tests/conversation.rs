@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
-use blockferry_device::{Device, DeviceInfo, Errno, Failure, ReadPart, Reply, Request};
+use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, ReadPart, Reply, Request};
 use blockferry_nbd_session::{
     Address, CallError, ConnectError, ConnectOptions, Limits, LinkEnd, ReplyCode, connect, list,
 };
@@ -100,6 +100,49 @@ async fn answers_come_in_any_order_and_find_their_requests() {
     server.stop().await;
 }
 
+/// Answers each request after a number of turns of its own, so that answers overtake one another.
+struct Unordered(Arc<Memory>);
+
+impl Device for Unordered {
+    fn info(&self) -> &DeviceInfo {
+        self.0.info()
+    }
+
+    fn call(&self, request: Request) -> Answer {
+        let turns = request.extent().map_or(0, |extent| extent.start() / PAGE * 7 % 13);
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            answer.await
+        })
+    }
+}
+
+#[tokio::test]
+async fn four_links_with_answers_that_overtake_one_another_read_what_they_wrote() {
+    let device = Arc::new(Unordered(Memory::new(16 * MIB)));
+    let server = Server::start(device).await;
+    let mut links = Vec::new();
+    for _ in 0..4 {
+        links.push(soon(connect(&server.options())).await.unwrap());
+    }
+    let content = |page: u64| vec![u8::try_from(page % 251).unwrap(); 4096];
+    let each = |page: u64| &links[usize::try_from(page % 4).unwrap()];
+    let writes: Vec<_> =
+        (0..4096).map(|page| each(page).request(write(page * PAGE, content(page)))).collect();
+    for answer in writes {
+        assert_eq!(soon(answer).await, Ok(Reply::Done));
+    }
+    let reads: Vec<_> =
+        (0..4096).map(|page| each(page + 1).request(read(page * PAGE, PAGE))).collect();
+    for (page, answer) in (0..).zip(reads) {
+        assert_eq!(bytes(soon(answer).await.unwrap()), content(page));
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_dropped_answer_breaks_nothing() {
     let device = Memory::new(MIB);
@@ -152,6 +195,20 @@ async fn a_request_that_does_not_fit_is_refused_before_it_is_sent() {
         let error = soon(link.request(request)).await.unwrap_err();
         assert!(matches!(error, CallError::Refused(f) if f.errno == Errno::Inval));
     }
+    assert_eq!(device.calls(), []);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_of_no_bytes_needs_no_server() {
+    let device = Memory::new(MIB);
+    let server = Server::start(device.clone()).await;
+    let link = soon(connect(&server.options())).await.unwrap();
+    assert_eq!(soon(link.request(read(5, 0))).await, Ok(Reply::Read(Vec::new())));
+    assert_eq!(soon(link.request(write(MIB, Vec::new()))).await, Ok(Reply::Done));
+    let status = Request::BlockStatus { extent: extent(0, 0), one: true };
+    assert!(soon(link.request(status)).await.is_err());
+    assert!(soon(link.request(write(MIB + 1, Vec::new()))).await.is_err());
     assert_eq!(device.calls(), []);
     server.stop().await;
 }

@@ -140,6 +140,32 @@ async fn nbdcopy_brings_a_file_there_and_back_over_several_connections() {
     server.stop().await;
 }
 
+/// What the `nbd` crate's client read back from where it wrote.
+fn use_nbd_crate(address: &str) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom, Write};
+    let stream = std::net::TcpStream::connect(address)?;
+    let export = nbd::client::handshake(&stream, b"vol")?;
+    assert_eq!(export.size, MIB);
+    let mut client = nbd::client::NbdClient::new(&stream, &export);
+    client.seek(SeekFrom::Start(1000))?;
+    client.write_all(b"written by the nbd crate")?;
+    client.flush()?;
+    client.seek(SeekFrom::Start(998))?;
+    let mut back = vec![0; 28];
+    client.read_exact(&mut back)?;
+    Ok(back)
+}
+
+#[tokio::test]
+async fn the_nbd_crates_client_reads_what_it_wrote() {
+    let server = Server::start(Memory::new(MIB)).await;
+    let address = server.address.to_string();
+    let back = tokio::task::spawn_blocking(move || use_nbd_crate(&address));
+    let back = soon(back).await.unwrap().unwrap();
+    assert_eq!(back, b"\0\0written by the nbd crate\0\0");
+    server.stop().await;
+}
+
 /// Table 2 of the failure catalogue: what a bad request is answered with.
 const BAD_REQUESTS: &str = r#"
 import os

@@ -8,11 +8,13 @@ use bytes::{Buf, Bytes, BytesMut};
 /// Payloads up to this many bytes are copied behind their header: that costs less than a slice of
 /// their own in a vectored write.
 const COPIED_BYTES_MAX: usize = 256;
+/// Room for headers, in bytes: those of a full pipeline fit.
+const HEADERS_BYTES: usize = 8 << 10;
 /// Zeroes to send where a peer cannot be told of a hole.
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A queue of bytes that leaves in vectored writes: it is a [`Buf`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
     closed: VecDeque<Bytes>,
     /// The last piece, still growing.
@@ -20,10 +22,17 @@ pub struct Outbox {
     remaining: usize,
 }
 
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Outbox {
     /// An empty queue.
     pub fn new() -> Self {
-        Self::default()
+        let open = BytesMut::with_capacity(HEADERS_BYTES);
+        Self { closed: VecDeque::new(), open, remaining: 0 }
     }
 
     /// Whether nothing is left to send.

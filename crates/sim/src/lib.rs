@@ -1,1 +1,25 @@
 //! A seeded world of clock, network and disks that runs the state machines.
+
+pub mod client;
+pub mod content;
+pub mod controller;
+pub mod destination;
+pub mod disk;
+pub mod executor;
+pub mod fault;
+pub mod fences;
+pub mod link;
+pub mod message;
+pub mod network;
+pub mod plan;
+pub mod random;
+pub mod records;
+pub mod registers;
+pub mod route;
+pub mod source;
+pub mod volume;
+pub mod witness;
+pub mod world;
+
+pub use plan::Trouble;
+pub use world::{Outcome, run};

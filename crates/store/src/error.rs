@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use blockferry_block::VolumeName;
+use blockferry_nbd_session::ConnectError;
 
 /// A store that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -50,16 +51,32 @@ pub enum StoreError {
     },
     /// The pool's file system has too little room.
     #[error(
-        "the pool {pool:?} has room for {available} bytes, a volume of {size} was asked for; \
-         make room, or name another pool"
+        "the pool {pool:?} has room for {available} bytes, the volume needs {needed}; make room, or \
+         name another pool"
     )]
     NoRoom {
         /// The directory.
         pool: PathBuf,
-        /// The size that was asked for, in bytes.
-        size: u64,
+        /// The room that is needed, in bytes.
+        needed: u64,
         /// The room there is, in bytes.
         available: u64,
+    },
+    /// A server cannot be reached, or does not give the export.
+    #[error("{uri}: {source}")]
+    Remote {
+        /// The export.
+        uri: String,
+        /// Why.
+        source: Box<ConnectError>,
+    },
+    /// A server's export cannot hold a volume.
+    #[error("{uri} cannot be used: {reason}")]
+    Unusable {
+        /// The export.
+        uri: String,
+        /// Why.
+        reason: String,
     },
     /// A store's description makes no sense.
     #[error(

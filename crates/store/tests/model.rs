@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use blockferry_block::Extent;
-use blockferry_device::{Device, Reply, Request, SegmentState};
-use blockferry_store::{FileStore, MemoryStore};
+use blockferry_device::{Device, DeviceInfo, Reply, Request, SegmentState};
+use blockferry_store::{FileStore, MemoryStore, RemoteStore};
 use bytes::Bytes;
+use common::server::{Described, Server};
 use common::{directories, done, flatten, sparse_file, status};
 use proptest::prelude::*;
 
@@ -43,6 +46,11 @@ fn step(size: u64) -> impl Strategy<Value = Step> {
 
 fn run() -> impl Strategy<Value = (u64, Vec<Step>)> {
     prop::sample::select(&SIZES[..])
+        .prop_flat_map(|size| (Just(size), prop::collection::vec(step(size), 1..40)))
+}
+
+fn run_in_blocks() -> impl Strategy<Value = (u64, Vec<Step>)> {
+    prop::sample::select(&[512, 4096, 300_032][..])
         .prop_flat_map(|size| (Just(size), prop::collection::vec(step(size), 1..40)))
 }
 
@@ -96,16 +104,17 @@ async fn check_status(device: &dyn Device, model: &mut [u8], at: Extent, one: bo
     assert!(one || start == at.end(), "{at} is told of up to {start} only");
 }
 
-fn check(device: &dyn Device, size: u64, steps: Vec<Step>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let mut model = vec![0; usize::try_from(size).unwrap()];
-        for step in steps {
-            apply(device, &mut model, step).await;
-        }
-        let whole = Step::Read { at: Extent::whole(size), dont_fragment: false };
-        apply(device, &mut model, whole).await;
-    });
+async fn check(device: &dyn Device, size: u64, steps: Vec<Step>) {
+    let mut model = vec![0; usize::try_from(size).unwrap()];
+    for step in steps {
+        apply(device, &mut model, step).await;
+    }
+    let whole = Step::Read { at: Extent::whole(size), dont_fragment: false };
+    apply(device, &mut model, whole).await;
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 proptest! {
@@ -116,14 +125,28 @@ proptest! {
         for directory in directories() {
             let path = sparse_file(directory.path(), size);
             let store = FileStore::open(&path, false).unwrap();
-            check(&store, size, steps.clone());
+            runtime().block_on(check(&store, size, steps.clone()));
             drop(store);
             assert_eq!(std::fs::metadata(&path).unwrap().len(), size, "the file's size changed");
         }
     }
 
     #[test]
+    fn a_remote_volume_of_large_blocks_holds_what_an_array_would((size, steps) in run_in_blocks()) {
+        runtime().block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let memory = MemoryStore::new(size);
+            let info = DeviceInfo { block_size_min: 512, ..*memory.info() };
+            let device = Arc::new(Described { inner: memory, info });
+            let server = Server::start(directory.path(), device).await;
+            let store = RemoteStore::connect(&server.uri).await.unwrap();
+            check(&store, size, steps).await;
+            server.stop().await;
+        });
+    }
+
+    #[test]
     fn memory_holds_what_an_array_would((size, steps) in run()) {
-        check(&MemoryStore::new(size), size, steps);
+        runtime().block_on(check(&MemoryStore::new(size), size, steps));
     }
 }

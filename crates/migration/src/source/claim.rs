@@ -12,6 +12,10 @@ pub const CLAIM_AHEAD_MAX: u64 = 64 * MIB;
 /// destination copies again at most.
 pub const CHECKPOINT_LAG_MAX: u64 = 192 * MIB;
 
+/// A sweep that leaves more dirty than this behind waits for resync, in bytes: dirty may not grow
+/// forever unnoticed.
+pub const SWEEP_DIRTY_MAX: u64 = 256 * MIB;
+
 /// One claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClaimId(pub(super) u64);
@@ -98,7 +102,10 @@ impl Source {
             sweep.claims.remove(&id);
             return ClaimStep::Refused(ClaimRefusal::StaleEpoch);
         }
-        if sweep.paused || (!claim.hole && claim.extent.end() > claimable) {
+        if sweep.paused
+            || sweep.dirty.bytes() > SWEEP_DIRTY_MAX
+            || (!claim.hole && claim.extent.end() > claimable)
+        {
             return ClaimStep::Wait;
         }
         if claim.extent.end() > sweep.read_cursor {

@@ -185,10 +185,13 @@ impl Source {
         Ok(sweep.digest_agreed)
     }
 
-    /// Both sides have flushed, and the destination has persisted the address.
+    /// Both sides have flushed, and the destination has persisted the address. Nothing happens when
+    /// an attach came between.
     pub fn checkpoint_done(&mut self, address: u64) {
         let Some(sweep) = self.sweep_mut() else { return };
-        sweep.flushing = None;
+        if sweep.flushing.take().is_none() {
+            return;
+        }
         sweep.durable = sweep.durable.max(address);
         sweep.claimed_durable = sweep.claimed_at_checkpoint;
         if let Some(state) = sweep.ledger.fold(address) {

@@ -18,11 +18,13 @@ mod operation;
 mod resync;
 mod sweep;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use blockferry_block::{Attempt, Extent};
 
-pub use claim::{CLAIM_AHEAD_MAX, ClaimId, ClaimRefusal, ClaimStep};
+pub use claim::{
+    CHECKPOINT_LAG_MAX, CLAIM_AHEAD_MAX, ClaimId, ClaimRefusal, ClaimStep, SWEEP_DIRTY_MAX,
+};
 pub use commit::{CommitRefusal, DigestMismatch, Missing};
 pub use operation::{Answer, MirrorOutcome, SessionKey, Step};
 pub use resync::RESYNC_LENGTH_MAX;
@@ -75,7 +77,7 @@ pub struct Source {
     size: u64,
     phase: Phase,
     in_flight: InFlight,
-    operations: HashMap<OpId, Operation>,
+    operations: BTreeMap<OpId, Operation>,
     woken: Vec<OpId>,
     unlocked_reads: u64,
     faults: Faults,
@@ -88,7 +90,7 @@ impl Source {
             size,
             phase: Phase::Owner,
             in_flight: InFlight::default(),
-            operations: HashMap::new(),
+            operations: BTreeMap::new(),
             woken: Vec::new(),
             unlocked_reads: 0,
             faults,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use blockferry_block::Extent;
+
 use super::SessionKey;
 use super::claim::{Claim, ClaimId};
 use crate::activity::ActivityLog;
@@ -128,6 +130,11 @@ impl Sweep {
     /// Bytes that only a resync makes equal again.
     pub fn dirty_bytes(&self) -> u64 {
         self.dirty.bytes()
+    }
+
+    /// Whether a part of the extent is dirty.
+    pub fn is_dirty(&self, extent: Extent) -> bool {
+        self.dirty.overlaps(extent)
     }
 
     /// What happened so far.

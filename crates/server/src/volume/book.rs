@@ -73,5 +73,17 @@ impl Book {
             _ => true,
         });
         self.records.push(record);
+        self.drop_old_fences();
+    }
+
+    fn drop_old_fences(&mut self) {
+        let is_fence = |record: &VolumeRecord| matches!(record, VolumeRecord::Fence { .. });
+        let fences = self.records.iter().filter(|record| is_fence(record)).count();
+        let mut surplus = fences.saturating_sub(record::FENCES_MAX);
+        self.records.retain(|record| {
+            let drop = surplus > 0 && is_fence(record);
+            surplus -= usize::from(drop);
+            !drop
+        });
     }
 }

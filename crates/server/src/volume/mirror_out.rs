@@ -45,6 +45,7 @@ struct LaneState {
     generation: Generation,
     open: Option<OpenLane>,
     unfenced: bool,
+    calls: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ impl MirrorLane {
             volume: Arc::downgrade(volume),
             key,
             session,
-            state: Mutex::new(LaneState { generation, open: None, unfenced: false }),
+            state: Mutex::new(LaneState { generation, open: None, unfenced: false, calls: 0 }),
             changed: Notify::new(),
             ended: CancellationToken::new(),
         })
@@ -90,7 +91,8 @@ impl MirrorLane {
     /// Asks the destination; `None` when the answer is unknown, and then the lane is fenced before
     /// it opens again.
     pub(super) async fn call(&self, request: Request) -> (u64, Option<Result<Reply, Failure>>) {
-        let Some(lane) = self.lock().open.clone() else { return (0, None) };
+        let Some(lane) = self.enter() else { return (0, None) };
+        let _calling = Calling(self);
         let call = lane.link.request(request);
         match tokio::time::timeout(self.timeout(), call).await {
             Ok(Ok(reply)) => (lane.epoch, Some(Ok(reply))),
@@ -100,6 +102,13 @@ impl MirrorLane {
                 (lane.epoch, None)
             }
         }
+    }
+
+    fn enter(&self) -> Option<OpenLane> {
+        let mut state = self.lock();
+        let lane = state.open.clone()?;
+        state.calls += 1;
+        Some(lane)
     }
 
     fn timeout(&self) -> Duration {
@@ -150,38 +159,54 @@ impl MirrorLane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the lane open while the migration and the client last.
+    /// Keeps the lane open while the migration and the client last, and does not leave before
+    /// everything that it sent is answered or fenced.
     pub(super) async fn maintain(self: Arc<Self>, owner: Arc<Owner>, outgoing: Arc<Outgoing>) {
         loop {
             let mut changed = std::pin::pin!(owner.changed());
             changed.as_mut().enable();
             let mut news = std::pin::pin!(self.changed.notified());
             news.as_mut().enable();
-            if self.lock().unfenced && !self.fence(&owner, &outgoing).await {
-                tokio::time::sleep(REOPEN_PAUSE).await;
-                if outgoing.stop.is_cancelled() {
-                    return;
+            let over = self.ended.is_cancelled() || outgoing.stop.is_cancelled();
+            if owner.with(|source| source.phase()) == PhaseName::Owner {
+                return self.close(&owner);
+            }
+            let (unfenced, calls) = {
+                let state = self.lock();
+                (state.unfenced, state.calls)
+            };
+            let done = if unfenced {
+                self.fence(&owner, &outgoing).await
+            } else if over {
+                if calls == 0 {
+                    return self.close(&owner);
                 }
+                true
+            } else {
+                self.open_if_wanted(&owner, &outgoing).await
+            };
+            if !done {
+                tokio::time::sleep(REOPEN_PAUSE).await;
                 continue;
             }
-            if self.ended.is_cancelled() || outgoing.stop.is_cancelled() {
-                self.close(&owner);
-                return;
-            }
-            let epoch = attached_epoch(&owner);
-            if let Some(epoch) = epoch.filter(|epoch| !self.is_open(*epoch))
-                && !self.open(&owner, &outgoing, epoch).await
-            {
-                tokio::time::sleep(REOPEN_PAUSE).await;
+            if unfenced {
                 continue;
             }
             tokio::select! {
                 () = changed => {}
                 () = news => {}
-                () = self.ended.cancelled() => {}
-                () = outgoing.stop.cancelled() => {}
+                () = self.ended.cancelled(), if !over => {}
+                () = outgoing.stop.cancelled(), if !over => {}
                 () = self.link_closed() => {}
             }
+        }
+    }
+
+    /// True when nothing is to be done, or it was done.
+    async fn open_if_wanted(&self, owner: &Owner, outgoing: &Outgoing) -> bool {
+        match attached_epoch(owner) {
+            Some(epoch) if !self.is_open(epoch) => self.open(owner, outgoing, epoch).await,
+            _ => true,
         }
     }
 
@@ -192,8 +217,13 @@ impl MirrorLane {
     }
 
     fn close(&self, owner: &Owner) {
-        let open = self.lock().open.take();
+        let open = {
+            let mut state = self.lock();
+            state.unfenced = false;
+            state.open.take()
+        };
         owner.with(|source| source.mirror_closed(self.key));
+        self.changed.notify_waiters();
         if let Some(open) = open {
             open.link.abort();
         }
@@ -247,6 +277,21 @@ impl MirrorLane {
         let mut state = self.lock();
         state.generation = state.generation.next();
         state.generation
+    }
+}
+
+struct Calling<'a>(&'a MirrorLane);
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        let idle = {
+            let mut state = self.0.lock();
+            state.calls -= 1;
+            state.calls == 0
+        };
+        if idle {
+            self.0.changed.notify_waiters();
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! One volume at one storage program: its store, its records, its part in a migration.
 
 mod activity;
+mod arrangement;
 mod attach;
 mod book;
 mod client;
+mod connect;
 mod copy_in;
 mod copy_out;
+mod destination_steps;
 mod device;
 mod forward;
 mod lanes;
@@ -16,6 +19,7 @@ mod owner;
 mod receiver;
 mod resync;
 mod sessions;
+mod source_steps;
 mod status;
 mod steps;
 

@@ -38,9 +38,13 @@ impl Owner {
 
     /// Changes the machine.
     pub(crate) fn with<R>(&self, change: impl FnOnce(&mut Source) -> R) -> R {
+        self.locked(|inner| change(&mut inner.source))
+    }
+
+    fn locked<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
         let (result, wakers, claims, log) = {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let result = change(&mut inner.source);
+            let result = change(&mut inner);
             let woken = inner.source.take_woken();
             let wakers: Vec<Waker> =
                 woken.iter().filter_map(|id| inner.wakers.remove(id)).collect();
@@ -59,18 +63,13 @@ impl Owner {
     /// The operation's next step; waits while there is none.
     pub(crate) async fn step(&self, id: OpId) -> Step {
         std::future::poll_fn(|context| {
-            let step = self.with(|source| source.step(id));
-            if step != Step::Wait {
-                return Poll::Ready(step);
-            }
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            match inner.source.step(id) {
+            self.locked(|inner| match inner.source.step(id) {
                 Step::Wait => {
                     inner.wakers.insert(id, context.waker().clone());
                     Poll::Pending
                 }
                 step => Poll::Ready(step),
-            }
+            })
         })
         .await
     }

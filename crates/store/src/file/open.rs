@@ -100,7 +100,7 @@ pub(super) fn check_room(pool: &Path, needed: u64) -> Result<(), StoreError> {
     let room = fstatvfs(&directory).map_err(|errno| failed(pool, "ask its room")(errno.into()))?;
     let available = room.f_bavail.saturating_mul(room.f_frsize);
     if needed > available {
-        return Err(StoreError::NoRoom { pool: pool.to_owned(), size: needed, available });
+        return Err(StoreError::NoRoom { pool: pool.to_owned(), needed, available });
     }
     Ok(())
 }

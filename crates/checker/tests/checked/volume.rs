@@ -40,6 +40,8 @@ pub(crate) struct Volume {
     /// What it held some time ago.
     copy: Mutex<Vec<u8>>,
     calls: AtomicU64,
+    /// Held while a write takes its small steps: other writes wait, reads do not.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl Volume {
@@ -57,6 +59,7 @@ impl Volume {
             bytes: Mutex::new(vec![0; size]),
             copy: Mutex::new(vec![0; size]),
             calls: AtomicU64::new(0),
+            writing: tokio::sync::Mutex::default(),
         })
     }
 
@@ -66,6 +69,10 @@ impl Volume {
 
     pub(crate) fn connect(self: &Arc<Self>, sin: Sin) -> Arc<dyn Device> {
         Arc::new(Connection { volume: Arc::clone(self), sin })
+    }
+
+    pub(crate) fn content(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap().clone()
     }
 
     fn write(&self, extent: Extent, data: &[u8]) {
@@ -176,6 +183,7 @@ async fn write(volume: &Arc<Volume>, sin: Sin, offset: u64, data: Bytes) -> Resu
             return Err(Failure::new(Errno::Io, "the disk is gone"));
         }
         Sin::WorksInSmallSteps => {
+            let _alone = volume.writing.lock().await;
             let mut rest = &*data;
             for piece in extent.pieces(SMALL as u64) {
                 let (now, later) = rest.split_at(usize::try_from(piece.len()).unwrap());
@@ -189,7 +197,10 @@ async fn write(volume: &Arc<Volume>, sin: Sin, offset: u64, data: Bytes) -> Resu
             copy[range(extent)].copy_from_slice(&volume.read(extent));
             volume.write(extent, &data);
         }
-        _ => volume.write(extent, &data),
+        _ => {
+            let _alone = volume.writing.lock().await;
+            volume.write(extent, &data);
+        }
     }
     Ok(())
 }

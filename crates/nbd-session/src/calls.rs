@@ -1,0 +1,210 @@
+//! The calls of one connection between the links that make them and the task that sends them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use blockferry_block::Extent;
+use blockferry_device::{Errno, Failure, Reply, Request};
+use blockferry_nbd_wire::Joined;
+use futures_util::task::AtomicWaker;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::link::{CallError, LinkEnd};
+use crate::split;
+
+/// Calls that a link holds at one time, sent or not; a call beyond them begins when another ends.
+const CALLS_MAX: usize = 4096;
+
+/// What the links and the task of one connection share.
+pub(crate) struct Shared {
+    pub(crate) joined: Joined,
+    queue: Mutex<Queue>,
+    /// Wakes the task.
+    pub(crate) waker: AtomicWaker,
+    permits: Arc<Semaphore>,
+    pub(crate) end: watch::Sender<Option<LinkEnd>>,
+}
+
+/// What the links want from the task.
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub(crate) calls: VecDeque<Call>,
+    pub(crate) wish: Wish,
+}
+
+/// How the connection shall go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wish {
+    #[default]
+    Stay,
+    /// Finish what is queued, then disconnect.
+    Leave,
+    /// Cut at once.
+    Abort,
+    /// The task has ended; nothing is taken any more.
+    Gone,
+}
+
+/// A request on its way.
+pub(crate) struct Call {
+    pub(crate) request: Request,
+    pub(crate) caller: Caller,
+}
+
+/// Who waits for an answer. Dropping it means [`CallError::Lost`].
+pub(crate) struct Caller {
+    answer: oneshot::Sender<Result<Reply, Failure>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Caller {
+    /// Hands the answer over; nobody may be waiting for it any more.
+    pub(crate) fn answer(self, outcome: Result<Reply, Failure>) {
+        let _ = self.answer.send(outcome);
+    }
+}
+
+/// A call that was queued at once, or has to wait for room.
+pub(crate) enum Ticket {
+    Queued(oneshot::Receiver<Result<Reply, Failure>>),
+    Waiting(Request),
+}
+
+/// How a request is being dealt with.
+pub(crate) enum Begun {
+    /// It needs no server.
+    Here(Result<Reply, Failure>),
+    Whole(Ticket),
+    Pieces(oneshot::Receiver<Result<Reply, CallError>>),
+}
+
+impl Begun {
+    pub(crate) fn new(shared: &Arc<Shared>, request: Request) -> Self {
+        if let Err(failure) = shared.check(&request) {
+            return Self::Here(Err(failure));
+        }
+        if request.extent().is_some_and(Extent::is_empty) {
+            return Self::Here(nothing(&request));
+        }
+        match split::pieces(&request, &shared.joined) {
+            None => Self::Whole(shared.begin(request)),
+            Some(pieces) => Self::Pieces(split::run(shared, request, pieces)),
+        }
+    }
+}
+
+/// The answer to a request that touches nothing: what servers make of one is unspecified.
+fn nothing(request: &Request) -> Result<Reply, Failure> {
+    match request {
+        Request::Read { .. } => Ok(Reply::Read(Vec::new())),
+        Request::BlockStatus { .. } => {
+            Err(Failure::new(Errno::Inval, "the block status of nothing cannot be told"))
+        }
+        _ => Ok(Reply::Done),
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(joined: Joined) -> Arc<Self> {
+        Arc::new(Self {
+            joined,
+            queue: Mutex::default(),
+            waker: AtomicWaker::new(),
+            permits: Arc::new(Semaphore::new(CALLS_MAX)),
+            end: watch::Sender::new(None),
+        })
+    }
+
+    /// The queue; a panic while it was held cannot leave it half changed.
+    pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the links that the connection is no more. Calls in the queue are lost.
+    pub(crate) fn ended(&self, end: LinkEnd) {
+        let lost = {
+            let mut queue = self.queue();
+            queue.wish = Wish::Gone;
+            std::mem::take(&mut queue.calls)
+        };
+        drop(lost);
+        self.end.send_replace(Some(end));
+    }
+
+    /// One whole call, queued now or when there is room.
+    pub(crate) async fn call(&self, request: Request) -> Result<Reply, CallError> {
+        let ticket = self.begin(request);
+        self.finish(ticket).await
+    }
+
+    fn begin(&self, request: Request) -> Ticket {
+        match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => Ticket::Queued(self.push(request, permit)),
+            Err(_) => Ticket::Waiting(request),
+        }
+    }
+
+    pub(crate) async fn finish(&self, ticket: Ticket) -> Result<Reply, CallError> {
+        let receiver = match ticket {
+            Ticket::Queued(receiver) => receiver,
+            Ticket::Waiting(request) => {
+                let permit = Arc::clone(&self.permits).acquire_owned().await;
+                self.push(request, permit.map_err(|_| CallError::Lost)?)
+            }
+        };
+        receiver.await.map_err(|_| CallError::Lost)?.map_err(CallError::Refused)
+    }
+
+    fn push(
+        &self,
+        request: Request,
+        permit: OwnedSemaphorePermit,
+    ) -> oneshot::Receiver<Result<Reply, Failure>> {
+        let (answer, receiver) = oneshot::channel();
+        let call = Call { request, caller: Caller { answer, _permit: permit } };
+        let taken = {
+            let mut queue = self.queue();
+            let taken = queue.wish == Wish::Stay;
+            if taken {
+                queue.calls.push_back(call);
+            }
+            taken
+        };
+        if taken {
+            self.waker.wake();
+        }
+        receiver
+    }
+
+    pub(crate) fn wish(&self, wish: Wish) {
+        {
+            let mut queue = self.queue();
+            let stronger = match queue.wish {
+                Wish::Stay => true,
+                Wish::Leave => wish == Wish::Abort,
+                Wish::Abort | Wish::Gone => false,
+            };
+            if !stronger {
+                return;
+            }
+            queue.wish = wish;
+        }
+        self.waker.wake();
+    }
+
+    /// Whether the export can take the request at all.
+    fn check(&self, request: &Request) -> Result<(), Failure> {
+        let device = &self.joined.device;
+        device.check(request)?;
+        let block = u64::from(device.block_size_min);
+        match request.extent() {
+            Some(extent) if extent.start() % block != 0 || extent.len() % block != 0 => {
+                Err(Failure::new(
+                    Errno::Inval,
+                    format!("{extent} is not a multiple of the server's block size {block}"),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The steps of a migration at its destination, idempotent like those of the source.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use blockferry_block::{Attempt, BootId};
+use blockferry_control::api::{
+    AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, FinishCheckpoint, OwnReply,
+    OwnRequest, ReadyReply, ReadyRequest, ReservedQuery, ReservedReply,
+};
+use blockferry_device::{Device, Request};
+use blockferry_migration::destination::Phase;
+use blockferry_migration::record::VolumeRecord;
+use blockferry_migration::source::Source;
+use blockferry_nbd_session::{Role, RoleClaim};
+
+use super::owner::Owner;
+use super::steps::{Refused, Step};
+use super::{Stage, Volume};
+
+impl Volume {
+    /// `/attach`, at the destination.
+    pub(crate) async fn attach(self: &Arc<Self>, request: AttachRequest) -> Step<AttachReply> {
+        self.authenticated(&request.migration, &request.token)?;
+        let receiver =
+            self.receiver().ok_or_else(|| Refused::conflict("the destination owns the volume"))?;
+        let attach = receiver.attach(BootId(request.source_boot));
+        let stop = self.sessions.stop_roles(&[Role::Copy, Role::Mirror]);
+        let (attached, ()) = tokio::join!(attach, stop);
+        Ok(AttachReply {
+            destination_boot: self.program.boot.0,
+            reserved_address: attached.reserved,
+            epoch: attached.epoch,
+            digest_state: attached.stream.to_text(),
+        })
+    }
+
+    /// `/reserved`, at the destination: a long poll.
+    pub(crate) async fn reserved(&self, query: &ReservedQuery) -> Step<ReservedReply> {
+        self.migration(&query.migration)?;
+        let receiver =
+            self.receiver().ok_or_else(|| Refused::conflict("the destination owns the volume"))?;
+        let deadline = Instant::now() + Duration::from_millis(query.wait_ms.min(10_000));
+        loop {
+            let mut changed = std::pin::pin!(receiver.changed());
+            changed.as_mut().enable();
+            let (epoch, reserved) = receiver.read(|d| (d.epoch(), d.reserved()));
+            let left = deadline.saturating_duration_since(Instant::now());
+            if reserved > query.above || epoch != query.epoch || left.is_zero() {
+                let destination_boot = self.program.boot.0;
+                return Ok(ReservedReply { destination_boot, epoch, reserved_address: reserved });
+            }
+            let _ = tokio::time::timeout(left, changed).await;
+        }
+    }
+
+    /// `/checkpoint`, at the destination.
+    pub(crate) async fn checkpoint(&self, request: &CheckpointRequest) -> Step<CheckpointReply> {
+        self.authenticated(&request.migration, &request.token)?;
+        let receiver =
+            self.receiver().ok_or_else(|| Refused::conflict("the destination owns the volume"))?;
+        let (reserved_address, digest) = receiver
+            .with(|destination| destination.checkpoint_begin(request.epoch))
+            .map_err(Refused::conflict)?;
+        self.flush_store().await?;
+        Ok(CheckpointReply { reserved_address, digest: digest.to_string() })
+    }
+
+    /// `/checkpoint/finish`, at the destination.
+    pub(crate) async fn finish_checkpoint(
+        self: &Arc<Self>,
+        request: &FinishCheckpoint,
+    ) -> Step<()> {
+        let checkpoint = &request.checkpoint;
+        self.authenticated(&checkpoint.migration, &checkpoint.token)?;
+        let receiver =
+            self.receiver().ok_or_else(|| Refused::conflict("the destination owns the volume"))?;
+        let _step = receiver.steps.lock().await;
+        let address = request.reserved_address;
+        let stream = receiver
+            .read(|d| d.checkpoint_state(checkpoint.epoch, address).map(|s| s.to_text()))
+            .map_err(Refused::conflict)?;
+        self.record(VolumeRecord::Durable { address, stream }).await?;
+        receiver.with(|destination| destination.checkpoint_done(address));
+        Ok(())
+    }
+
+    pub(super) async fn flush_store(&self) -> Step<()> {
+        let flushed = self.store.call(Request::Flush).await;
+        flushed.context("flushing the volume").map_err(Refused::Internal)?;
+        Ok(())
+    }
+
+    /// `/ready`, at the destination: write-through first, then flush, then the record.
+    pub(crate) async fn ready(self: &Arc<Self>, request: &ReadyRequest) -> Step<ReadyReply> {
+        self.authenticated(&request.migration, &request.token)?;
+        self.check_term(request.term).await?;
+        let receiver =
+            self.receiver().ok_or_else(|| Refused::conflict("the destination owns the volume"))?;
+        receiver
+            .with(|destination| destination.ready_begin(request.epoch))
+            .map_err(Refused::conflict)?;
+        let begun = Instant::now();
+        self.flush_store().await?;
+        let flush_seconds = begun.elapsed().as_secs_f64();
+        let generation = self.state().generation.next();
+        let _step = receiver.steps.lock().await;
+        let (attempt, generation) = (request.attempt, generation.0);
+        self.record(VolumeRecord::Ready { attempt, generation }).await?;
+        receiver
+            .with(|destination| destination.ready_durable(request.epoch, Attempt(attempt)))
+            .map_err(Refused::conflict)?;
+        Ok(ReadyReply { generation, flush_seconds, boot: self.program.boot.0 })
+    }
+
+    /// `/own`, at the destination.
+    pub(crate) async fn own(self: &Arc<Self>, request: &OwnRequest) -> Step<OwnReply> {
+        self.authenticated(&request.migration, &request.token)?;
+        self.become_owner(request.generation).await
+    }
+
+    /// A forwarded request proves the commit.
+    pub(super) async fn own_by_proof(self: &Arc<Self>, claim: &RoleClaim) -> Step<()> {
+        self.authenticated(&claim.migration.to_string(), &claim.token.to_string())?;
+        let generation = self.state().generation.next().0;
+        self.become_owner(generation).await.map(|_| ())
+    }
+
+    pub(super) async fn become_owner(self: &Arc<Self>, generation: u64) -> Step<OwnReply> {
+        let Some(receiver) = self.receiver() else {
+            let state = self.state();
+            return match self.stage() {
+                Stage::Owner(_) if state.generation.0 >= generation => {
+                    Ok(OwnReply { generation: state.generation.0 })
+                }
+                _ => Err(Refused::conflict("the volume is not received here")),
+            };
+        };
+        let _step = receiver.steps.lock().await;
+        if let Stage::Owner(_) = self.stage() {
+            return Ok(OwnReply { generation: self.state().generation.0 });
+        }
+        // I10: only a side that promised to be ready can have been committed to.
+        if !matches!(receiver.read(|d| d.phase()), Phase::Ready(_)) {
+            return Err(Refused::conflict("the destination is not ready"));
+        }
+        if self.state().generation.next().0 != generation {
+            return Err(Refused::conflict("that is not the generation that was made ready"));
+        }
+        self.record(VolumeRecord::Owned { generation }).await?;
+        let source = Source::new(self.info.size, self.faults());
+        self.set_stage(Stage::Owner(Arc::new(Owner::new(source))));
+        tracing::info!(volume = %self.name, generation, "owner from now on");
+        Ok(OwnReply { generation })
+    }
+}

@@ -1,0 +1,338 @@
+//! The destination program: the ordered stream, mirror writes below it, and the ownership.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use blockferry_block::{Attempt, BootId, Extent};
+use blockferry_migration::destination::{Destination, Refusal};
+use blockferry_migration::digest::Frontier;
+use blockferry_migration::source::{SessionKey, Source};
+
+use crate::content::{Content, with_pieces};
+use crate::executor::{MILLIS, Pid, Signal, Sim};
+use crate::fences::Fences;
+use crate::message::{Call, Generation, Reply, Request, Role, Session};
+use crate::network::{Answer, ConnectionId, Serve};
+use crate::records::DestinationRecord;
+use crate::volume::Volume;
+use crate::witness::Witness;
+
+/// Longest time that a question for `W` waits.
+const RESERVED_WAIT: u64 = 200 * MILLIS;
+
+const NOT_OWNER: Reply = Reply::Refused("not the owner");
+const STALE: Reply = Reply::Refused("the epoch is over");
+
+/// One run of the destination program.
+pub struct DestinationProgram {
+    sim: Sim,
+    process: Pid,
+    witness: Rc<Witness>,
+    machine: RefCell<Destination>,
+    owner: RefCell<Option<Rc<Volume>>>,
+    owning: Cell<bool>,
+    fences: Rc<Fences>,
+    roles: RefCell<BTreeMap<ConnectionId, Role>>,
+    changed: Signal,
+}
+
+impl DestinationProgram {
+    /// Starts the program on what its journal and disk hold.
+    pub fn start(witness: &Rc<Witness>, process: Pid) -> Rc<Self> {
+        let sim = witness.sim.clone();
+        let records = witness.destination_journal.records();
+        let fences = records.iter().filter_map(|record| match record {
+            DestinationRecord::Fence(session, generation) => Some((*session, *generation)),
+            _ => None,
+        });
+        let program = Rc::new(Self {
+            machine: RefCell::new(recover(&records, witness)),
+            process,
+            witness: witness.clone(),
+            owner: RefCell::default(),
+            owning: Cell::new(false),
+            fences: Fences::from_records(fences),
+            roles: RefCell::default(),
+            changed: Signal::default(),
+            sim,
+        });
+        if records.contains(&DestinationRecord::Owned) {
+            program.become_owner();
+        }
+        witness.watch_destination(&program);
+        program
+    }
+
+    /// The epoch and `W`, while neither an attach is under way nor the volume owned.
+    pub fn receiving(&self) -> Option<(u64, u64)> {
+        let machine = self.machine.borrow();
+        let valid = self.owner.borrow().is_none() && !machine.is_attaching();
+        valid.then(|| (machine.epoch(), machine.reserved()))
+    }
+
+    async fn answer(self: Rc<Self>, connection: ConnectionId, call: Call) -> Reply {
+        match call {
+            Call::Open(role) => self.open(connection, role).await,
+            Call::Fence(session, generation) => self.fence(session, generation).await,
+            Call::Request(request) => self.request(connection, request).await,
+            Call::CopyWrite(extent, content) => self.copy(connection, extent, content).await,
+            Call::Attach(boot) => self.attach(boot).await,
+            Call::Reserved { epoch, above } => self.reserved(epoch, above).await,
+            Call::Checkpoint(epoch) => self.checkpoint(epoch).await,
+            Call::FinishCheckpoint { epoch, address } => {
+                self.finish_checkpoint(epoch, address).await
+            }
+            Call::Inquire => self.standing(),
+            Call::Ready { epoch, attempt } => self.ready(epoch, attempt).await,
+            Call::Own => self.own().await,
+            _ => Reply::Refused("the destination does not understand"),
+        }
+    }
+
+    async fn open(&self, connection: ConnectionId, role: Role) -> Reply {
+        match role {
+            Role::Client(session, generation) | Role::Forward(session, generation)
+                if !self.fences.allows(session, generation) =>
+            {
+                return Reply::Refused("fenced");
+            }
+            Role::Client(..) if self.owner.borrow().is_none() => return NOT_OWNER,
+            Role::Copy(epoch) | Role::Mirror(_, _, epoch)
+                if self.receiving().is_none_or(|(valid, _)| valid != epoch) =>
+            {
+                return STALE;
+            }
+            // The source forwards only after its commit record (D1.5).
+            Role::Forward(..) => drop(self.own().await),
+            _ => {}
+        }
+        self.roles.borrow_mut().insert(connection, role);
+        Reply::Done
+    }
+
+    async fn fence(&self, session: Session, generation: Generation) -> Reply {
+        self.fences.raise(session, generation);
+        let record = DestinationRecord::Fence(session, generation);
+        self.witness.destination_journal.append(record).await;
+        self.fences.drained(session, generation).await;
+        self.witness.note("fenced-destination", || format!("{session:?} {generation:?}"));
+        Reply::Done
+    }
+
+    async fn request(&self, connection: ConnectionId, request: Request) -> Reply {
+        let role = self.roles.borrow().get(&connection).copied();
+        let (session, generation) = match role {
+            Some(
+                Role::Client(session, generation)
+                | Role::Forward(session, generation)
+                | Role::Mirror(session, generation, _),
+            ) => (session, generation),
+            _ => return Reply::Refused("no connection for requests"),
+        };
+        let Some(_running) = self.fences.enter(session, generation) else {
+            return Reply::Refused("fenced");
+        };
+        match (role, request) {
+            (Some(Role::Mirror(_, _, epoch)), Request::Update { extent, content, .. }) => {
+                self.mirror(epoch, extent, content).await
+            }
+            (Some(Role::Mirror(..)), _) => Reply::Refused("a mirror connection only writes"),
+            (_, request) => {
+                let owner = self.owner.borrow().clone();
+                match owner {
+                    Some(volume) => volume.execute(SessionKey(session.0), request).await,
+                    None => NOT_OWNER,
+                }
+            }
+        }
+    }
+
+    async fn mirror(&self, epoch: u64, extent: Extent, content: Content) -> Reply {
+        if self.owning.get() {
+            return Reply::Refused("mirroring is over");
+        }
+        let begun = self.machine.borrow_mut().mirror_begin(epoch, extent);
+        match begun {
+            Ok(()) => {}
+            Err(Refusal::AboveReserved { reserved }) => return Reply::AboveReserved(reserved),
+            Err(_) => return STALE,
+        }
+        let reserved = self.machine.borrow().reserved();
+        if extent.end() > reserved {
+            self.witness.violate(format!("I3: mirror write {extent} above W {reserved}"));
+        }
+        self.witness.note("mirror", || extent.to_string());
+        self.witness.destination_disk.write(extent, &content).await;
+        // Asked after the write: either the flush for Ready comes later, or this one counts.
+        if self.machine.borrow().is_write_through() {
+            self.witness.destination_disk.flush().await;
+        }
+        self.machine.borrow_mut().mirror_done();
+        self.changed.raise();
+        Reply::Done
+    }
+
+    async fn copy(&self, connection: ConnectionId, extent: Extent, content: Content) -> Reply {
+        let Some(Role::Copy(epoch)) = self.roles.borrow().get(&connection).copied() else {
+            return Reply::Refused("no copy connection");
+        };
+        let (before, mut stream) = {
+            let mut machine = self.machine.borrow_mut();
+            match machine.copy_begin(epoch, extent) {
+                Ok(()) => (machine.reserved(), machine.stream().clone()),
+                Err(Refusal::WrongAddress { expected }) => return Reply::Expected(expected),
+                Err(_) => return STALE,
+            }
+        };
+        self.witness.destination_disk.write(extent, &content).await;
+        with_pieces(&content, |pieces| pieces.iter().for_each(|piece| stream.push(*piece)));
+        self.machine.borrow_mut().copy_done(Some(stream));
+        let after = self.machine.borrow().reserved();
+        if before != extent.start() || after != extent.end() {
+            self.witness.violate(format!("I2: copy {extent} took W from {before} to {after}"));
+        }
+        self.witness.note("copied", || format!("{extent}"));
+        self.witness.add("copied-bytes", extent.len());
+        self.witness.cursors();
+        self.changed.raise();
+        Reply::Done
+    }
+
+    async fn attach(&self, boot: u64) -> Reply {
+        if self.owning.get() {
+            return Reply::Refused("the volume has another owner");
+        }
+        self.machine.borrow_mut().attach_begin(BootId(boot));
+        self.changed.raise();
+        loop {
+            let changed = self.changed.wait();
+            let finished = self.machine.borrow_mut().attach_finish();
+            if let Ok(attached) = finished {
+                self.changed.raise();
+                let stream = attached.stream;
+                return Reply::Attached {
+                    epoch: attached.epoch,
+                    reserved: attached.reserved,
+                    stream,
+                };
+            }
+            changed.await;
+        }
+    }
+
+    async fn reserved(&self, epoch: u64, above: u64) -> Reply {
+        let news = async {
+            loop {
+                let changed = self.changed.wait();
+                let machine = self.machine.borrow();
+                if machine.epoch() != epoch || machine.reserved() > above {
+                    return;
+                }
+                drop(machine);
+                changed.await;
+            }
+        };
+        self.sim.timeout(RESERVED_WAIT, news).await;
+        self.standing()
+    }
+
+    fn standing(&self) -> Reply {
+        let machine = self.machine.borrow();
+        Reply::Standing {
+            epoch: (!machine.is_attaching()).then(|| machine.epoch()),
+            reserved: machine.reserved(),
+            committed: self.owner.borrow().is_some(),
+        }
+    }
+
+    async fn checkpoint(&self, epoch: u64) -> Reply {
+        let begun = self.machine.borrow_mut().checkpoint_begin(epoch);
+        let Ok((address, digest)) = begun else { return STALE };
+        self.witness.destination_disk.flush().await;
+        self.witness.note("checkpoint", || address.to_string());
+        Reply::Checkpoint { address, digest }
+    }
+
+    async fn finish_checkpoint(&self, epoch: u64, address: u64) -> Reply {
+        let state = self.machine.borrow().checkpoint_state(epoch, address).cloned();
+        let Ok(state) = state else { return STALE };
+        let record = DestinationRecord::Durable(address, state.to_text());
+        self.witness.destination_journal.append(record).await;
+        self.machine.borrow_mut().checkpoint_done(address);
+        self.changed.raise();
+        self.witness.note("checkpointed", || address.to_string());
+        Reply::Done
+    }
+
+    /// Write through, flush, make the promise durable; in this order.
+    async fn ready(&self, epoch: u64, attempt: u64) -> Reply {
+        if self.machine.borrow_mut().ready_begin(epoch).is_err() {
+            return STALE;
+        }
+        self.witness.destination_disk.flush().await;
+        self.witness.destination_journal.append(DestinationRecord::Ready(attempt)).await;
+        let ready = self.machine.borrow_mut().ready_durable(epoch, Attempt(attempt));
+        self.witness.note("ready", || format!("{attempt}: {ready:?}"));
+        if ready.is_ok() { Reply::Done } else { STALE }
+    }
+
+    /// Mirror writes end; then the ownership is durable, and clients are served.
+    async fn own(&self) -> Reply {
+        self.owning.set(true);
+        loop {
+            let changed = self.changed.wait();
+            if self.machine.borrow().is_idle() {
+                break;
+            }
+            changed.await;
+        }
+        if self.owner.borrow().is_none() {
+            self.witness.owned();
+            self.witness.destination_journal.append(DestinationRecord::Owned).await;
+            self.become_owner();
+            self.witness.note("owned", String::new);
+            self.changed.raise();
+        }
+        Reply::Done
+    }
+
+    fn become_owner(&self) {
+        self.owning.set(true);
+        if self.owner.borrow().is_none() {
+            let machine = Source::new(self.witness.size, Default::default());
+            let disk = &self.witness.destination_disk;
+            let volume = Volume::new(&self.witness, self.process, disk, machine, None);
+            *self.owner.borrow_mut() = Some(volume);
+        }
+    }
+}
+
+impl Serve for DestinationProgram {
+    fn serve(self: Rc<Self>, connection: ConnectionId, call: Call) -> Answer {
+        Box::pin(self.answer(connection, call))
+    }
+}
+
+/// What the records say after a restart.
+fn recover(records: &[DestinationRecord], witness: &Witness) -> Destination {
+    let (mut durable, mut stream, mut ready) = (0, Frontier::new(), None);
+    for record in records {
+        match record {
+            DestinationRecord::Durable(address, text) => {
+                durable = *address;
+                stream = Frontier::from_text(text).expect("what the program wrote");
+            }
+            DestinationRecord::Ready(attempt) => ready = Some(Attempt(*attempt)),
+            DestinationRecord::Owned | DestinationRecord::Fence(..) => {}
+        }
+    }
+    // Runs are numbered by the clock and far apart, so that their epochs never meet.
+    let boot = BootId((witness.sim.unique() + 1) << 20);
+    let machine = Destination::new(witness.size, boot, durable, stream, witness.size)
+        .with_faults(witness.seeded());
+    match ready {
+        Some(attempt) => machine.with_ready(attempt),
+        None => machine,
+    }
+}

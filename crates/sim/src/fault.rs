@@ -1,0 +1,106 @@
+//! What goes wrong in a run, and when.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::executor::{Micros, Sim};
+use crate::network::Host;
+
+/// One thing that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A process dies, with or without the power of its disk, and starts again.
+    Crash {
+        /// Where.
+        host: Host,
+        /// What was not flushed is lost.
+        power: bool,
+        /// For so long.
+        down: Micros,
+    },
+    /// Connections between two hosts break.
+    Break {
+        /// One end.
+        a: Host,
+        /// The other.
+        b: Host,
+        /// So many of them.
+        percent: u64,
+    },
+    /// Connections between two hosts carry nothing for a while.
+    Stall {
+        /// One end.
+        a: Host,
+        /// The other.
+        b: Host,
+        /// So many of them.
+        percent: u64,
+        /// For so long.
+        length: Micros,
+    },
+}
+
+/// When it goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// At a time.
+    At(Micros),
+    /// So long after something has happened for the n-th time.
+    After(&'static str, u64, Micros),
+}
+
+/// A fault and its moment.
+pub type Planned = (Moment, Fault);
+
+type Commit = Rc<dyn Fn(Fault)>;
+
+/// The faults that are still to come.
+pub struct Faults {
+    /// Faults of the protocol that a test seeds.
+    pub seeded: blockferry_migration::Faults,
+    planned: RefCell<Vec<Planned>>,
+    commit: RefCell<Option<Commit>>,
+}
+
+impl Faults {
+    /// The faults of a plan.
+    pub fn new(seeded: blockferry_migration::Faults, planned: Vec<Planned>) -> Self {
+        Self { seeded, planned: RefCell::new(planned), commit: RefCell::default() }
+    }
+
+    /// From now on faults are committed by this function.
+    pub fn begin(&self, sim: &Sim, commit: impl Fn(Fault) + 'static) {
+        let commit: Commit = Rc::new(commit);
+        for (moment, fault) in self.planned.borrow().iter().copied() {
+            if let Moment::At(time) = moment {
+                let commit = commit.clone();
+                sim.at(time, move || commit(fault));
+            }
+        }
+        *self.commit.borrow_mut() = Some(commit);
+    }
+
+    /// Something has happened that a fault may wait for.
+    pub fn reached(&self, sim: &Sim, what: &'static str) {
+        for (moment, fault) in self.planned.borrow_mut().iter_mut() {
+            let Moment::After(awaited, count, delay) = moment else { continue };
+            if *awaited != what {
+                continue;
+            }
+            *count = count.saturating_sub(1);
+            if *count == 0
+                && let Some(commit) = self.commit.borrow().clone()
+            {
+                let (time, fault) = (sim.now() + *delay, *fault);
+                sim.at(time, move || commit(fault));
+                *moment = Moment::At(time);
+            }
+        }
+    }
+
+    /// No fault comes any more.
+    pub fn end(&self) {
+        self.planned.borrow_mut().clear();
+        *self.commit.borrow_mut() = None;
+    }
+}

@@ -1,0 +1,83 @@
+//! Runs seeds and prints the trace of the first that fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use blockferry_migration::Faults;
+use blockferry_sim::{Trouble, run};
+use clap::{Parser, ValueEnum};
+
+/// Runs the migration's state machines in seeded worlds.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Seeds to run.
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Run only this seed and print every event of it.
+    #[arg(long)]
+    trace: Option<u64>,
+    /// Whether things go wrong.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    faults: Switch,
+    /// Go on after a seed that failed.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Network,
+    Off,
+}
+
+impl Switch {
+    const fn trouble(self) -> Trouble {
+        match self {
+            Self::On => Trouble::All,
+            Self::Network => Trouble::Network,
+            Self::Off => Trouble::None,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let trouble = arguments.faults.trouble();
+    if let Some(seed) = arguments.trace {
+        let failed = failure(seed, trouble, true);
+        return if failed.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let began = Instant::now();
+    let mut failures = 0;
+    for seed in arguments.from..arguments.from + arguments.seeds {
+        let Some(what) = failure(seed, trouble, false) else { continue };
+        failures += 1;
+        println!("seed {seed}: {what}");
+        if !arguments.keep_going {
+            failure(seed, trouble, true);
+            break;
+        }
+    }
+    println!("{} seeds, {failures} failed, {:.1} s", arguments.seeds, began.elapsed().as_secs_f64());
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What went wrong in a seed; a panic of a machine counts.
+fn failure(seed: u64, trouble: Trouble, traced: bool) -> Option<String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, trouble, Faults::default(), traced)));
+    match outcome {
+        Ok(outcome) => {
+            if traced {
+                println!("{:?} in {} virtual us", outcome.counts, outcome.lasted);
+            }
+            outcome.violation
+        }
+        Err(_) => Some("panicked".to_owned()),
+    }
+}

@@ -1,0 +1,149 @@
+//! What a seed stands for: the volume, the load, the weather, and what goes wrong.
+
+use blockferry_migration::digest::LEAF;
+
+use crate::client::Load;
+use crate::content::BLOCK;
+use crate::disk::Speed;
+use crate::executor::{MILLIS, Micros, SECOND};
+use crate::fault::{Fault, Moment, Planned};
+use crate::network::{Host, Weather};
+use crate::random::Random;
+
+/// The plan of one run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Size of the volume in bytes, not always a multiple of a leaf.
+    pub size: u64,
+    /// One block in so many is a hole at first; 0 for none.
+    pub hole_one_in: u64,
+    /// Leaves that the controller copies at a time.
+    pub chunk_leaves: u64,
+    /// Chunks that it reads ahead.
+    pub read_ahead: usize,
+    /// The clients.
+    pub load: Load,
+    /// The network.
+    pub weather: Weather,
+    /// The source's disk.
+    pub source_speed: Speed,
+    /// The destination's disk.
+    pub destination_speed: Speed,
+    /// Both journals.
+    pub journal_speed: Speed,
+    /// What goes wrong.
+    pub faults: Vec<Planned>,
+}
+
+/// What may go wrong in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing.
+    None,
+    /// Connections break and stall.
+    Network,
+    /// Processes and power supplies too.
+    All,
+}
+
+const MOMENTS: [&str; 16] = [
+    "update",
+    "mirror",
+    "copied",
+    "claim",
+    "attaching",
+    "attached",
+    "resync",
+    "checkpoint",
+    "checkpointed",
+    "settled",
+    "ready",
+    "committing",
+    "committed",
+    "owned",
+    "move",
+    "path",
+];
+
+/// Faults are planned for the time before this.
+pub const FAULTS_END: Micros = 20 * SECOND;
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64, trouble: Trouble) -> Self {
+        let mut random = Random::new(seed ^ 0xb10c_feed);
+        let leaves = if random.one_in(8) { 80 } else { random.between(2, 14) };
+        let size = leaves * LEAF + random.below(4) * BLOCK;
+        let calm = trouble == Trouble::None;
+        Self {
+            size,
+            hole_one_in: *random.pick(&[0, 2, 6]),
+            chunk_leaves: random.between(1, 4),
+            read_ahead: random.between(1, 3) as usize,
+            load: Load {
+                connections: random.between(1, 4),
+                depth: random.between(1, 4),
+                pause_max: *random.pick(&[100, 1_000, 4_000]),
+                blocks_max: *random.pick(&[1, 3, 9]),
+                requests: random.between(20, 60),
+                overlapping: random.one_in(2),
+                hot_blocks: *random.pick(&[4, 12, 40]),
+            },
+            weather: Weather {
+                delay_max: *random.pick(&[60, 400, 2_000]),
+                slow_one_in: if calm { 0 } else { *random.pick(&[0, 10, 100]) },
+                late_max: *random.pick(&[MILLIS, 100 * MILLIS, 3 * SECOND]),
+            },
+            source_speed: speed(&mut random),
+            destination_speed: speed(&mut random),
+            journal_speed: speed(&mut random),
+            faults: faults(&mut random, trouble),
+        }
+    }
+}
+
+fn speed(random: &mut Random) -> Speed {
+    *random.pick(&[Speed(5, 20), Speed(20, 300), Speed(100, 2_000)])
+}
+
+fn faults(random: &mut Random, trouble: Trouble) -> Vec<Planned> {
+    let count = if trouble == Trouble::None { 0 } else { random.between(1, 7) };
+    (0..count).map(|_| (moment(random), fault(random, trouble))).collect()
+}
+
+fn moment(random: &mut Random) -> Moment {
+    match random.below(4) {
+        0 => Moment::At(random.below(60 * MILLIS)),
+        1 => Moment::At(random.below(FAULTS_END / 4)),
+        _ => {
+            let what = *random.pick(&MOMENTS);
+            let count = *random.pick(&[1, 1, 1, 2, 3, 10]);
+            let delay_max = *random.pick(&[1, 300, 5_000]);
+            Moment::After(what, count, random.below(delay_max))
+        }
+    }
+}
+
+fn fault(random: &mut Random, trouble: Trouble) -> Fault {
+    let pairs = [
+        (Host::Source, Host::Destination),
+        (Host::Source, Host::Destination),
+        (Host::Clients, Host::Source),
+        (Host::Clients, Host::Destination),
+        (Host::Controller, Host::Source),
+        (Host::Controller, Host::Destination),
+    ];
+    let (a, b) = *random.pick(&pairs);
+    let percent = *random.pick(&[20, 50, 100]);
+    let crashes = trouble == Trouble::All && random.one_in(2);
+    if crashes {
+        let host = *random.pick(&[Host::Source, Host::Destination, Host::Controller]);
+        let down_max = *random.pick(&[MILLIS, 50 * MILLIS, 2 * SECOND]);
+        Fault::Crash { host, power: random.one_in(2), down: random.below(down_max) }
+    } else if random.one_in(2) {
+        Fault::Break { a, b, percent }
+    } else {
+        let length_max = *random.pick(&[20 * MILLIS, SECOND, 4 * SECOND]);
+        Fault::Stall { a, b, percent, length: random.below(length_max) }
+    }
+}

@@ -1,0 +1,36 @@
+//! What the two programs make durable.
+
+use crate::message::{Generation, Session};
+
+/// A record of the source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceRecord {
+    /// It migrates the volume away.
+    Sending,
+    /// An attempt to commit has begun.
+    Attempt(u64),
+    /// Units leave and enter the activity log.
+    Log {
+        /// Units that leave.
+        remove: Vec<u32>,
+        /// Units that enter, afterwards.
+        add: Vec<u32>,
+    },
+    /// The point of no return.
+    Committed,
+    /// A session's fence.
+    Fence(Session, Generation),
+}
+
+/// A record of the destination.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DestinationRecord {
+    /// `W_durable` and the digest state there.
+    Durable(u64, String),
+    /// All is here and durable, for this attempt.
+    Ready(u64),
+    /// It owns the volume.
+    Owned,
+    /// A session's fence.
+    Fence(Session, Generation),
+}

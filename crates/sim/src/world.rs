@@ -1,0 +1,207 @@
+//! One run: the programs started, killed and started again, until all is quiet and checked.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use blockferry_block::Extent;
+
+use crate::client::Clients;
+use crate::content::{Stamp, blocks};
+use crate::controller::Controller;
+use crate::destination::DestinationProgram;
+use crate::disk::{Disk, Journal};
+use crate::executor::{Micros, Pid, SECOND, Sim};
+use crate::fault::{Fault, Faults};
+use crate::network::{Host, Network};
+use crate::plan::{FAULTS_END, Plan, Trouble};
+use crate::source::SourceProgram;
+use crate::witness::Witness;
+
+/// Everything must be over so long after the last fault.
+const QUIET_MAX: Micros = 200 * SECOND;
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What must never happen and did.
+    pub violation: Option<String>,
+    /// How often what happened.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Virtual time that it took.
+    pub lasted: Micros,
+    /// Timers that fired.
+    pub steps: u64,
+}
+
+/// Runs a seed.
+pub fn run(
+    seed: u64,
+    trouble: Trouble,
+    seeded: blockferry_migration::Faults,
+    traced: bool,
+) -> Outcome {
+    let plan = Plan::of(seed, trouble);
+    let sim = Sim::new(seed, traced);
+    sim.trace(|| format!("seed {seed}: {plan:?}"));
+    let world = World::new(&sim, &plan, seeded);
+    world.begin();
+    let clients = world.clients.clone();
+    let ended = sim.run(FAULTS_END + QUIET_MAX, || clients.is_finished());
+    if !ended && sim.violation().is_none() {
+        sim.violate("L3: it does not end though nothing goes wrong any more".to_owned());
+    }
+    if sim.violation().is_none() {
+        world.check_end(trouble);
+    }
+    let outcome = Outcome {
+        violation: sim.violation(),
+        counts: world.witness.counts(),
+        lasted: sim.now(),
+        steps: sim.steps(),
+    };
+    world.end();
+    outcome
+}
+
+struct World {
+    sim: Sim,
+    plan: Plan,
+    network: Rc<Network>,
+    witness: Rc<Witness>,
+    clients: Rc<Clients>,
+    processes: BTreeMap<Host, Cell<Option<Pid>>>,
+}
+
+impl World {
+    fn new(sim: &Sim, plan: &Plan, seeded: blockferry_migration::Faults) -> Rc<Self> {
+        let source_disk = Disk::new(sim, plan.size, plan.source_speed);
+        for block in blocks(Extent::whole(plan.size)) {
+            let hole = plan.hole_one_in > 0
+                && sim.draw(|random| random.one_in(plan.hole_one_in) || plan.size > 5 << 20);
+            if !hole {
+                source_disk.fill(block, Stamp(1 << 40 | block as u64));
+            }
+        }
+        let destination_disk = Disk::new(sim, plan.size, plan.destination_speed);
+        let journals =
+            (Journal::new(sim, plan.journal_speed), Journal::new(sim, plan.journal_speed));
+        let faults = Faults::new(seeded, plan.faults.clone());
+        let disks = [source_disk, destination_disk];
+        let witness = Witness::new(sim, plan.size, disks, journals, plan.load.overlapping, faults);
+        let network = Network::new(sim, plan.weather);
+        let clients = Clients::new(&witness, &network, plan.load);
+        let hosts = [Host::Source, Host::Destination, Host::Controller];
+        Rc::new(Self {
+            sim: sim.clone(),
+            plan: plan.clone(),
+            network,
+            witness,
+            clients,
+            processes: hosts.into_iter().map(|host| (host, Cell::new(None))).collect(),
+        })
+    }
+
+    fn begin(self: &Rc<Self>) {
+        for host in [Host::Destination, Host::Source, Host::Controller] {
+            self.start(host);
+        }
+        self.clients.start();
+        let world = self.clone();
+        self.witness.faults.begin(&self.sim, move |fault| world.commit(fault));
+        let world = self.clone();
+        self.sim.at(FAULTS_END, move || world.witness.faults.end());
+    }
+
+    fn start(&self, host: Host) {
+        if self.processes[&host].get().is_some() {
+            return;
+        }
+        let process = self.sim.process();
+        self.processes[&host].set(Some(process));
+        self.witness.note("start", || format!("{host:?}"));
+        match host {
+            Host::Source => {
+                let program = SourceProgram::start(&self.witness, &self.network, process);
+                self.network.listen(host, process, program);
+            }
+            Host::Destination => {
+                let program = DestinationProgram::start(&self.witness, process);
+                self.network.listen(host, process, program);
+            }
+            Host::Controller => {
+                let pace = (self.plan.chunk_leaves, self.plan.read_ahead);
+                let controller = Controller::new(&self.witness, &self.network, &self.clients, pace);
+                self.sim.spawn(process, controller.run());
+            }
+            Host::Clients => {}
+        }
+    }
+
+    fn commit(self: &Rc<Self>, fault: Fault) {
+        self.sim.trace(|| format!("FAULT {fault:?}"));
+        match fault {
+            Fault::Crash { host, power, down } => self.crash(host, power, down),
+            Fault::Break { a, b, percent } => self.network.break_some(a, b, percent),
+            Fault::Stall { a, b, percent, length } => self.network.stall(a, b, length, percent),
+        }
+    }
+
+    fn crash(self: &Rc<Self>, host: Host, power: bool, down: Micros) {
+        let Some(process) = self.processes[&host].take() else { return };
+        self.network.fall_silent(host);
+        self.sim.kill(process);
+        match host {
+            Host::Source => self.witness.forget_source(),
+            Host::Destination => self.witness.forget_destination(),
+            Host::Controller | Host::Clients => {}
+        }
+        if power {
+            self.lose_power(host);
+        }
+        let world = self.clone();
+        self.sim.at(self.sim.now() + down, move || world.start(host));
+    }
+
+    fn lose_power(&self, host: Host) {
+        let disk = match host {
+            Host::Source => &self.witness.source_disk,
+            Host::Destination => &self.witness.destination_disk,
+            Host::Controller | Host::Clients => return,
+        };
+        disk.lose_power();
+        let authority = if self.witness.is_committed() { Host::Destination } else { Host::Source };
+        if host == authority {
+            let left = blocks(Extent::whole(self.plan.size)).map(|block| disk.peek(block));
+            let fault = self.witness.registers.borrow_mut().power_lost(left);
+            fault.into_iter().for_each(|fault| self.witness.violate(fault));
+        }
+    }
+
+    /// What must hold when all is over.
+    fn check_end(&self, trouble: Trouble) {
+        let disk = &self.witness.destination_disk;
+        let content = disk.peek_all(Extent::whole(self.plan.size));
+        let mut registers = self.witness.registers.borrow_mut();
+        let begun = registers.tick();
+        let fault = registers.end_read(0, &content, begun);
+        fault.into_iter().for_each(|fault| self.witness.violate(fault));
+        if trouble == Trouble::None {
+            let copied = self.witness.count("copied-bytes");
+            if copied != self.plan.size {
+                self.witness.violate(format!("L1: {copied} bytes copied of {}", self.plan.size));
+            }
+            if self.witness.count("digest-mismatch") > 0 {
+                self.witness.violate("the digests differed".to_owned());
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.witness.faults.end();
+        for host in [Host::Source, Host::Destination] {
+            self.network.fall_silent(host);
+        }
+        self.sim.clear();
+    }
+}

@@ -1,0 +1,17 @@
+//! What the fuzz targets do with their bytes.
+//!
+//! Each target runs the same bytes twice, whole and cut into pieces: a peer decides how its bytes
+//! are cut, and it must not matter. The first byte of an input picks the variant.
+
+mod handshakes;
+mod options;
+mod pieces;
+mod replies;
+mod requests;
+mod roundtrip;
+
+pub use handshakes::{client_handshake, server_handshake};
+pub use options::private_options;
+pub use replies::{asked, reply_parser, style};
+pub use requests::{device, request_parser};
+pub use roundtrip::roundtrip;

@@ -1,0 +1,31 @@
+//! The real programs as child processes, in a folder of their own, with clients, other people's
+//! servers and files around them.
+//!
+//! Everything waits for conditions ([`until`]) and is bounded. What was started is ended by its
+//! process id when it is dropped, also when a test fails; then what the programs logged is printed.
+
+mod binaries;
+mod cluster;
+mod controller;
+mod files;
+mod foreign;
+mod load;
+mod nbdsh;
+mod process;
+mod steps;
+mod storage;
+mod switch;
+mod until;
+
+pub use binaries::binary;
+pub use cluster::{Cluster, ClusterSpec, Transport, VOLUME};
+pub use controller::{Controller, Outcome};
+pub use files::{Scratch, allocated, compare, fill_random, sparse};
+pub use foreign::{NbdKit, QemuNbd};
+pub use load::{busy, connect, load, moves_on, read, write};
+pub use nbdsh::{Script, nbdsh, run_tool};
+pub use process::Process;
+pub use steps::Steps;
+pub use storage::{Storage, StorageSpec};
+pub use switch::Switch;
+pub use until::{until, until_within};

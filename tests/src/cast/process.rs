@@ -1,0 +1,167 @@
+//! A child process: its lines are kept, its signals are sent by process id, and it never outlives the
+//! test.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::until::{until, until_within};
+
+/// Lines of each process that a failed test shows.
+const SHOWN_MAX: usize = 60;
+
+/// A running child, or one that has ended.
+pub struct Process {
+    name: String,
+    child: Child,
+    out: Lines,
+    err: Lines,
+    readers: Vec<JoinHandle<()>>,
+}
+
+type Lines = Arc<Mutex<Vec<String>>>;
+
+impl Process {
+    /// Starts it. Its name is for messages.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(name: impl Into<String>, command: &mut Command) -> Self {
+        let name = name.into();
+        // A group of its own, so that a signal from a terminal ends the test first.
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (out, err) = (Lines::default(), Lines::default());
+        let readers = vec![
+            keep(child.stdout.take().expect("piped"), &out),
+            keep(child.stderr.take().expect("piped"), &err),
+        ];
+        Self { name, child, out, err, readers }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lines on its standard output so far.
+    pub fn out(&self) -> Vec<String> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lines on its standard error so far: the log.
+    pub fn log(&self) -> Vec<String> {
+        self.err.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a log line that contains `words`, and gives it.
+    pub async fn logged(&mut self, words: &str) -> String {
+        let what = format!("{} logs {words:?}", self.name);
+        until(&what, async || {
+            let line = self.log().into_iter().find(|line| line.contains(words));
+            if line.is_none()
+                && let Some(status) = self.ended()
+            {
+                panic!("{} ended ({status}) before it logged {words:?}", self.name);
+            }
+            line
+        })
+        .await
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Waits for its end; all its lines are there then.
+    pub async fn end_within(&mut self, patience: Duration) -> ExitStatus {
+        let what = format!("{} ends", self.name);
+        let status = until_within(patience, &what, async || self.ended()).await;
+        self.join();
+        status
+    }
+
+    /// `kill -9`.
+    pub fn kill9(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+        self.join();
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.end_within(Duration::from_secs(30)).await
+    }
+
+    /// SIGINT: what Control-C sends.
+    pub fn interrupt(&mut self) {
+        self.signal(Signal::INT);
+    }
+
+    /// SIGSTOP.
+    pub fn stop(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn cont(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// The most memory that it has held, in bytes.
+    ///
+    /// # Panics
+    /// When the process is no more.
+    pub fn resident_max(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("a process that runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).expect("VmHWM in kB");
+        kib.trim().parse::<u64>().expect("a number") << 10
+    }
+
+    /// Only to a process that was not waited for: its id cannot be another's yet.
+    fn signal(&mut self, signal: Signal) {
+        if self.ended().is_none() {
+            kill_process(Pid::from_child(&self.child), signal).expect("a child takes signals");
+        }
+    }
+
+    fn join(&mut self) {
+        self.readers.drain(..).for_each(|reader| {
+            let _ = reader.join();
+        });
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            for (kind, lines) in [("output", self.out()), ("log", self.log())] {
+                let skipped = lines.len().saturating_sub(SHOWN_MAX);
+                eprintln!("--- {}: {kind}, without the first {skipped} lines", self.name);
+                lines.iter().skip(skipped).for_each(|line| eprintln!("{line}"));
+            }
+        }
+    }
+}
+
+fn keep(pipe: impl Read + Send + 'static, lines: &Lines) -> JoinHandle<()> {
+    let lines = Arc::clone(lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    })
+}
