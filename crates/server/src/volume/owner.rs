@@ -63,7 +63,7 @@ impl Owner {
         if log {
             self.log_wanted.notify_one();
         }
-        result
+        (result, claims)
     }
 
     /// The operation's next step; waits while there is none.
@@ -85,7 +85,8 @@ impl Owner {
         step
     }
 
-    /// Waits until the claimed extent may be read.
+    /// Waits until the claimed extent may be read. That a claim has asked is no news for claims: they
+    /// would wake each other, and themselves, without end.
     pub(crate) async fn claimed(&self, id: ClaimId) -> Result<(), ClaimRefusal> {
         loop {
             let mut news = std::pin::pin!(self.claims.notified());
