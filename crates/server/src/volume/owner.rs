@@ -63,7 +63,7 @@ impl Owner {
         if log {
             self.log_wanted.notify_one();
         }
-        (result, claims)
+        result
     }
 
     /// The operation's next step; waits while there is none.
