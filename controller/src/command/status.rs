@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Desk;
 use crate::network::Network;
+use crate::outcome::one_line;
 use crate::position::{Position, owns, role_name};
 use crate::show::bytes;
 use crate::survey::{Seen, StorageSeen, Survey, SwitchSeen};
@@ -38,7 +39,7 @@ pub(crate) async fn status<N: Network>(desk: &Desk<'_, N>, json: bool) -> anyhow
     let parties = desk.parties;
     let next = match desk.position(&survey) {
         Ok(position) => next_step(&position, &survey),
-        Err(error) => format!("{error:#}"),
+        Err(error) => one_line(&error),
     };
     let status = Status {
         event: "status",

@@ -23,7 +23,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(30);
 /// The running programs.
 pub(super) struct Children {
     dir: PathBuf,
-    children: Vec<Child>,
+    children: Vec<(&'static str, Child)>,
 }
 
 impl Children {
@@ -43,7 +43,7 @@ impl Children {
 
     async fn spawn(
         &mut self,
-        program: &str,
+        program: &'static str,
         part: &str,
         data_flag: &str,
         more: &str,
@@ -65,7 +65,7 @@ impl Children {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{} does not start", path.display()))?;
-        self.children.push(child);
+        self.children.push((program, child));
         self.wait_for(program, part).await
     }
 
@@ -73,7 +73,7 @@ impl Children {
         let client = ControlClient::new(self.control(part), None);
         let answers = async {
             while client.get::<Value>("/v1/status").await.is_err() {
-                let child = self.children.last_mut().context("a child was started")?;
+                let (_, child) = self.children.last_mut().context("a child was started")?;
                 if let Some(status) = child.try_wait()? {
                     let log = self.dir.join(format!("{part}.log"));
                     let text = std::fs::read_to_string(log).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Children {
 
     /// Ends them in good manners.
     pub(super) async fn stop(mut self) {
-        for child in self.children.iter_mut().rev() {
+        for (program, child) in self.children.iter_mut().rev() {
             let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else { continue };
             if let Some(pid) = rustix::process::Pid::from_raw(pid) {
                 // One that has ended by itself needs no signal.
@@ -98,7 +98,7 @@ impl Children {
             }
             if timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
                 // It is killed when it is dropped.
-                tracing::warn!(?pid, "a program of the demo does not end by itself");
+                tracing::warn!(program, "a program of the demo does not end by itself");
             }
         }
     }

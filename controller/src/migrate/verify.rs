@@ -9,11 +9,12 @@ use blockferry_control::api::{VerifyReply, VerifyRequest};
 use tokio::time::sleep;
 
 use super::ground::{Voice, WAIT};
+use super::progress::{Done, progress};
 use super::{Migration, Next};
 use crate::network::Network;
 use crate::parties::Parties;
 use crate::report::Verified;
-use crate::show::{Event, Phase, Progress, Rate, Show, bytes};
+use crate::show::{Event, Phase, Rate, Show, bytes};
 
 /// Passes before a volume that still differs is a failure: a medium that does not keep what it is
 /// given differs every time.
@@ -52,7 +53,7 @@ pub(crate) async fn compare(
     for pass in 1..=PASSES_MAX {
         let reply = one_pass(parties, migration, size, show).await?;
         if reply.mismatched_bytes == 0 {
-            return Ok(Verified { bytes: reply.verified_bytes, passes: pass });
+            return Ok(Verified { bytes: reply.verified_bytes, passes: Some(pass) });
         }
         let differed = bytes(reply.mismatched_bytes);
         show.show(&Event::Note { message: format!("{differed} differed and are sent again") });
@@ -79,7 +80,10 @@ async fn one_pass(
             Ok(reply) => {
                 request.restart = false;
                 rate.note(Instant::now(), reply.verified_bytes);
-                show.show(&Event::Progress(progress(&reply, size, &rate)));
+                let done = Done { bytes: reply.verified_bytes, of: size };
+                let source = parties.source.status().await;
+                let volume = source.as_ref().map(Option::as_ref);
+                show.show(&Event::Progress(progress(Phase::Verify, done, &rate, volume)));
                 sleep(ASK_INTERVAL).await;
             }
             Err(error) => patient(error, &mut voice).await?,
@@ -95,24 +99,6 @@ pub(super) async fn patient(error: ControlError, voice: &mut Voice<'_>) -> anyho
     voice.say(format!("waiting: {error}"));
     sleep(WAIT).await;
     Ok(())
-}
-
-fn progress(reply: &VerifyReply, size: u64, rate: &Rate) -> Progress {
-    let left = size.saturating_sub(reply.verified_bytes);
-    Progress {
-        phase: Phase::Verify,
-        done_bytes: reply.verified_bytes,
-        total_bytes: size,
-        bytes_per_second: rate.bytes_per_second(),
-        seconds_left: rate.seconds_left(left),
-        reserved_address: size,
-        read_cursor: size,
-        mirrored_bytes: 0,
-        dirty_bytes: 0,
-        in_flight_updates: 0,
-        paused: false,
-        trouble: None,
-    }
 }
 
 async fn resynced(parties: &Parties) -> anyhow::Result<()> {

@@ -112,6 +112,16 @@ impl InFlight {
             .map(|entry| entry.extent)
     }
 
+    /// The number that the next operation will get.
+    pub fn next(&self) -> OpId {
+        OpId(self.arrivals)
+    }
+
+    /// Whether an exclusive operation that arrived before `end` has not been erased.
+    pub fn has_update_before(&self, end: OpId) -> bool {
+        self.entries.iter().any(|((_, id), entry)| *id < end && entry.mode == Mode::Exclusive)
+    }
+
     /// Number of recorded operations.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -285,6 +285,9 @@ impl Clients {
         let mut oldest = 0;
         loop {
             let path = downstream.path_after(oldest).await;
+            if oldest > 0 {
+                self.witness.resent(&request);
+            }
             let sent = self.witness.registers.borrow_mut().tick();
             let call = Call::Request(request.clone());
             match path.connection.call(call).await {
@@ -292,7 +295,6 @@ impl Clients {
                 Ok(_) => path.connection.close(),
                 Err(_) => {}
             }
-            self.witness.resent(&request);
             oldest = path.generation;
             let wanted = downstream.wanted_fence.get().max(oldest + 1);
             downstream.wanted_fence.set(wanted);

@@ -64,7 +64,11 @@ fn main() -> ExitCode {
             break;
         }
     }
-    println!("{} seeds, {failures} failed, {:.1} s", arguments.seeds, began.elapsed().as_secs_f64());
+    println!(
+        "{} seeds, {failures} failed, {:.1} s",
+        arguments.seeds,
+        began.elapsed().as_secs_f64()
+    );
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

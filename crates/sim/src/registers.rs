@@ -18,6 +18,7 @@ struct Value {
     last_begin: Tick,
     acknowledged: Tick,
     durable: bool,
+    sent_twice: bool,
 }
 
 impl Value {
@@ -37,7 +38,14 @@ impl Registers {
     /// Registers that hold what is given.
     pub fn new(initial: impl Iterator<Item = Stamp>) -> Self {
         let value = |stamp| {
-            vec![Value { stamp, first_end: 0, last_begin: 0, acknowledged: 0, durable: true }]
+            vec![Value {
+                stamp,
+                first_end: 0,
+                last_begin: 0,
+                acknowledged: 0,
+                durable: true,
+                sent_twice: false,
+            }]
         };
         Self { blocks: initial.map(value).collect(), now: 1, restored: 0 }
     }
@@ -51,8 +59,14 @@ impl Registers {
     /// A write is about to be sent.
     pub fn begin_write(&mut self, blocks: std::ops::Range<usize>, stamp: Stamp) {
         let now = self.tick();
-        let value =
-            Value { stamp, first_end: NEVER, last_begin: now, acknowledged: NEVER, durable: false };
+        let value = Value {
+            stamp,
+            first_end: NEVER,
+            last_begin: now,
+            acknowledged: NEVER,
+            durable: false,
+            sent_twice: false,
+        };
         self.blocks[blocks].iter_mut().for_each(|values| values.push(value.clone()));
     }
 
@@ -83,13 +97,14 @@ impl Registers {
         None
     }
 
-    /// A write is sent again although it may have been executed before: from now on it may be seen
-    /// as if it had just been written. Only for clients that overlap their own requests; the others
+    /// A write is sent again although it may have been executed before: until it is answered, to have
+    /// been seen does not mean to stay. Only for clients that overlap their own requests; the others
     /// must not see a difference.
     pub fn resend(&mut self, blocks: std::ops::Range<usize>, stamp: Stamp) {
         let values = self.blocks[blocks].iter_mut().flatten();
         for value in values.filter(|value| value.stamp == stamp) {
             value.first_end = NEVER;
+            value.sent_twice = true;
         }
     }
 
@@ -105,7 +120,9 @@ impl Registers {
             let Some(at) = values.iter().position(|value| value.stamp == *stamp) else {
                 return Some(format!("I15: block {block} holds {stamp}, which nobody wrote"));
             };
-            values[at].first_end = values[at].first_end.min(now);
+            if !values[at].sent_twice || values[at].acknowledged != NEVER {
+                values[at].first_end = values[at].first_end.min(now);
+            }
             values[at].last_begin = values[at].last_begin.max(begun);
             if let Some(fault) = self.check(block, at) {
                 return Some(fault);

@@ -204,12 +204,11 @@ impl Route {
                     continue;
                 }
             };
+            // A mirror write that failed may have been executed, and so may what was sent before.
+            self.witness.resent(&request);
             match connection.call(Call::Request(request.clone())).await {
                 Ok(reply) => return reply,
-                Err(_) => {
-                    path.unfenced.set(true);
-                    self.witness.resent(&request);
-                }
+                Err(_) => path.unfenced.set(true),
             }
         }
     }

@@ -133,10 +133,7 @@ impl Volume {
                 }
                 Step::Forward => {
                     self.witness.left(self, id);
-                    let request = Request::Update { extent, content, fua };
-                    // A mirror write that failed may have been executed.
-                    self.witness.resent(&request);
-                    return self.forward(session, request).await;
+                    return self.forward(session, Request::Update { extent, content, fua }).await;
                 }
                 Step::Reply(answer) => {
                     self.witness.acknowledged(self, id, extent, mirrored.get());

@@ -1,9 +1,9 @@
 //! A child process: its lines are kept, its signals are sent by process id, and it never outlives the
 //! test.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,6 +21,7 @@ pub struct Process {
     child: Child,
     out: Lines,
     err: Lines,
+    input: Option<ChildStdin>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -32,16 +33,67 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     pub fn start(name: impl Into<String>, command: &mut Command) -> Self {
-        let name = name.into();
+        Self::start_with(name.into(), command, Stdio::null())
+    }
+
+    /// Starts one that is talked to with [`Process::say`].
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_listening(name: impl Into<String>, command: &mut Command) -> Self {
+        Self::start_with(name.into(), command, Stdio::piped())
+    }
+
+    fn start_with(name: String, command: &mut Command, input: Stdio) -> Self {
         // A group of its own, so that a signal from a terminal ends the test first.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().unwrap_or_else(|error| match error.kind() {
+            ErrorKind::NotFound => panic!("{name} is not installed: dev/test installs it"),
+            _ => panic!("{name}: {error}"),
+        });
         let (out, err) = (Lines::default(), Lines::default());
         let readers = vec![
             keep(child.stdout.take().expect("piped"), &out),
             keep(child.stderr.take().expect("piped"), &err),
         ];
-        Self { name, child, out, err, readers }
+        let input = child.stdin.take();
+        Self { name, child, out, err, input, readers }
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Panics
+    /// When it does not listen, or no longer.
+    pub fn say(&mut self, line: &str) {
+        let input = self.input.as_mut().unwrap_or_else(|| panic!("{} does not listen", self.name));
+        writeln!(input, "{line}").unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+
+    /// Waits until so many lines of its standard output contain `words`, and gives them all.
+    pub async fn said(&mut self, words: &str, count: usize) -> Vec<String> {
+        self.said_within(Duration::from_secs(30), words, count).await
+    }
+
+    /// The same with another patience.
+    pub async fn said_within(
+        &mut self,
+        patience: Duration,
+        words: &str,
+        count: usize,
+    ) -> Vec<String> {
+        let what = format!("{} says {words:?} {count} times", self.name);
+        until_within(patience, &what, async || {
+            let ended = self.ended();
+            let mut lines = self.out();
+            lines.retain(|line| line.contains(words));
+            if lines.len() < count
+                && let Some(status) = ended
+            {
+                panic!("{} ended ({status}) before it said {words:?} {count} times", self.name);
+            }
+            (lines.len() >= count).then_some(lines)
+        })
+        .await
     }
 
     /// Its process id.
@@ -79,8 +131,9 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Waits for its end; all its lines are there then.
+    /// Ends its standard input and waits for its end; all its lines are there then.
     pub async fn end_within(&mut self, patience: Duration) -> ExitStatus {
+        self.input = None;
         let what = format!("{} ends", self.name);
         let status = until_within(patience, &what, async || self.ended()).await;
         self.join();

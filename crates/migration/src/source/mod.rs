@@ -188,6 +188,7 @@ impl Source {
     /// A read that began [`ReadStart::Unlocked`] has ended.
     pub fn end_unlocked_read(&mut self) {
         self.unlocked_reads -= 1;
+        self.note_reads_locked();
     }
 
     /// Begins an update: a write, a trim or a zeroing of the extent.

@@ -8,6 +8,7 @@ use super::SessionKey;
 use super::claim::{Claim, ClaimId};
 use crate::activity::ActivityLog;
 use crate::digest::{Digest, Frontier, Ledger};
+use crate::in_flight::OpId;
 use crate::regions::{REGION_MIN, RegionSize, Regions};
 
 /// Whether the source is attached to a running destination.
@@ -46,6 +47,9 @@ pub struct Sweep {
     pub(super) attachment: Attachment,
     pub(super) recovering: bool,
     pub(super) paused: bool,
+    /// Once every read takes a lock: operations that arrived before this may have been seen by reads
+    /// that took none.
+    pub(super) reads_locked: Option<OpId>,
     pub(super) dirty: Regions,
     pub(super) unflushed: Regions,
     pub(super) flushing: Option<Regions>,
@@ -74,6 +78,7 @@ impl Sweep {
             attachment: Attachment::Detached,
             recovering: false,
             paused: false,
+            reads_locked: None,
             dirty: Regions::none(unit, size),
             unflushed: Regions::none(unit, size),
             flushing: None,

@@ -1,0 +1,89 @@
+//! A stock Linux kernel, booted in a VM, has an ext4 file system mounted on its own NBD client while
+//! the volume moves. The guest checks its files, its kernel log and that it never reconnected (see
+//! `dev/vm/README.md`).
+
+use std::process::Command;
+use std::time::Duration;
+
+use blockferry_block::MIB;
+use blockferry_nbd_session::Address;
+use blockferry_tests::cast::{Cluster, ClusterSpec, Process, run_tool};
+use blockferry_tests::tree;
+
+/// The first run downloads a kernel and QEMU.
+const PREPARATION_MAX: Duration = Duration::from_secs(240);
+
+/// The VM's whole life: about 15 s on an idle machine, and its processor is emulated.
+const VM_MAX: Duration = Duration::from_secs(150);
+
+/// Copied a second, so that the guest works while the copy runs.
+const SLOWLY: [&str; 5] = ["--chunk", "1M", "--bandwidth", "24M", "--hold-at-ready"];
+
+/// Rounds of work that the guest does with the mirror in place, before the commit.
+const ROUNDS_HELD: usize = 2;
+
+/// Rounds that begin after the commit, before the guest is told.
+const ROUNDS_MOVED: usize = 2;
+
+/// Fetches what the VM is made of, or sees that it is there.
+async fn prepare() {
+    let mut command = Command::new(tree::root().join("dev/vm/initramfs"));
+    let mut process = Process::start("dev/vm/initramfs", &mut command);
+    let status = process.end_within(PREPARATION_MAX).await;
+    assert!(status.success(), "the VM cannot be set up: {}", process.log().join("\n"));
+}
+
+fn boot(cluster: &Cluster, connections: u32) -> Process {
+    let Address::Tcp(_, port) = cluster.switch.address() else { panic!("the VM needs TCP") };
+    let mut command = Command::new(tree::root().join("dev/vm/run"));
+    command.arg("--timeout").arg(VM_MAX.as_secs().to_string());
+    command.arg(tree::root().join("dev/vm/guest-mounted-move.sh"));
+    command.env("PORT", port.to_string()).env("CONNECTIONS", connections.to_string());
+    command.env("EXPORT", "vol").env("TMPDIR", cluster.scratch.path());
+    Process::start_listening("the VM", &mut command)
+}
+
+/// Waits until the guest has done so many more rounds of work.
+async fn works(guest: &mut Process, rounds: usize) {
+    let done = guest.out().iter().filter(|line| line.contains("BF:round")).count();
+    guest.said_within(VM_MAX, "BF:round", done + rounds).await;
+}
+
+async fn move_under_a_mounted_file_system(connections: u32) {
+    prepare().await;
+    let cluster = ClusterSpec::new().on_tcp().random(96).await;
+    let mut guest = boot(&cluster, connections);
+    guest.said_within(VM_MAX, "BF:ready", 1).await;
+    works(&mut guest, 1).await;
+    let copying = cluster.controller("migrate", &SLOWLY);
+    cluster.until_copied(MIB).await;
+    works(&mut guest, 1).await;
+    copying.done().await;
+    works(&mut guest, ROUNDS_HELD).await;
+    cluster.controller("commit", &[]).done().await;
+    cluster.until_moved().await;
+    works(&mut guest, ROUNDS_MOVED).await;
+    guest.say("finished");
+    guest.said_within(VM_MAX, "BF:pass", 1).await;
+    let status = guest.end_within(VM_MAX).await;
+    assert!(status.success(), "the guest did not pass: {status}");
+    assert!(guest.out().iter().any(|line| line.contains("BF:dmesg-clean")));
+    check_file_system(&cluster).await;
+}
+
+/// What the destination now holds is the guest's file system, and a whole one.
+async fn check_file_system(cluster: &Cluster) {
+    let mut e2fsck = Command::new("e2fsck");
+    let checked = run_tool(e2fsck.arg("-fn").arg(cluster.copy())).await;
+    assert!(checked.success, "{}\n{}", checked.out, checked.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c_6_a_kernel_with_one_connection_keeps_its_mounted_ext4_through_a_migration() {
+    move_under_a_mounted_file_system(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c_6_a_kernel_with_four_connections_keeps_its_mounted_ext4_through_a_migration() {
+    move_under_a_mounted_file_system(4).await;
+}
