@@ -34,7 +34,7 @@ fn write_log(source: &mut Source) {
 }
 
 fn claim(source: &mut Source, extent: Extent) {
-    let id = source.claim(EPOCH, extent, false).expect("attached");
+    let id = source.claim(EPOCH, extent, extent.len()).expect("attached");
     assert_eq!(source.claim_step(id), ClaimStep::Read);
 }
 
@@ -69,7 +69,7 @@ fn d1_3_a_claim_waits_for_the_update_that_is_under_way_on_its_extent() {
     let mut source = attached();
     let (id, mirror) = begin(&mut source, at(2));
     assert_eq!(mirror, None, "what the sweep will carry is not mirrored");
-    let claim = source.claim(EPOCH, Extent::whole(4 * LEAF), false).expect("attached");
+    let claim = source.claim(EPOCH, Extent::whole(4 * LEAF), 4 * LEAF).expect("attached");
     assert_eq!(source.claim_step(claim), ClaimStep::Wait);
     assert_eq!(source.sweep().map(|s| s.read_cursor()), Some(4 * LEAF), "R moves first");
     source.local_done(id, true);
@@ -206,9 +206,9 @@ fn i9_a_write_between_the_two_flushes_of_a_checkpoint_counts_as_unflushed() {
 #[test]
 fn i12_a_claim_of_an_older_epoch_is_refused() {
     let mut source = attached();
-    assert_eq!(source.claim(EPOCH - 1, at(0), false), Err(ClaimRefusal::StaleEpoch));
+    assert_eq!(source.claim(EPOCH - 1, at(0), LEAF), Err(ClaimRefusal::StaleEpoch));
     source.detached();
-    assert_eq!(source.claim(EPOCH, at(0), false), Err(ClaimRefusal::Detached));
+    assert_eq!(source.claim(EPOCH, at(0), LEAF), Err(ClaimRefusal::Detached));
 }
 
 #[test]

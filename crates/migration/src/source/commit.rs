@@ -184,7 +184,6 @@ impl Source {
         {
             return Err(DigestMismatch { address, ours, theirs });
         }
-        sweep.claimed_at_checkpoint = sweep.claimed_of(address);
         Ok(sweep.digest_agreed)
     }
 
@@ -196,7 +195,7 @@ impl Source {
             return;
         }
         sweep.durable = sweep.durable.max(address);
-        sweep.claimed_durable = sweep.claimed_at_checkpoint;
+        sweep.data_claimed.checkpoint(address);
         if let Some(state) = sweep.ledger.fold(address) {
             sweep.ledger.confirm(state);
         }

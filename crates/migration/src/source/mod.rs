@@ -14,6 +14,7 @@
 
 mod claim;
 mod commit;
+mod data_claimed;
 mod operation;
 mod resync;
 mod sweep;

@@ -148,7 +148,7 @@ mod tests {
         assert!(matches!(owner.step(update).await, Step::Apply { .. }));
         let claim = |start| {
             let extent = Extent::between(start, start + 4096);
-            owner.with(|source| source.claim(1, extent, false)).expect("attached")
+            owner.with(|source| source.claim(1, extent, extent.len())).expect("attached")
         };
         let mut both = std::pin::pin!(async {
             tokio::join!(owner.claimed(claim(0)), owner.claimed(claim(4096)))
