@@ -5,6 +5,7 @@ use std::sync::Arc;
 use blockferry_block::Extent;
 use blockferry_device::{Device, Errno, Failure, ReadPart, Reply, Request, Segment, SegmentState};
 use blockferry_migration::digest::{LEAF, Noted, Piece};
+use blockferry_migration::source::ClaimId;
 
 use super::owner::Owner;
 use super::{Stage, Volume};
@@ -138,7 +139,17 @@ async fn claim(owner: &Owner, epoch: u64, extent: Extent, hole: bool) -> Result<
         Failure::new(Errno::Inval, refusal.to_string())
     };
     let id = owner.with(|source| source.claim(epoch, extent, hole)).map_err(refused)?;
+    let _claiming = Claiming(owner, id);
     owner.claimed(id).await.map_err(refused)
+}
+
+/// A claim that somebody waits for.
+struct Claiming<'a>(&'a Owner, ClaimId);
+
+impl Drop for Claiming<'_> {
+    fn drop(&mut self) {
+        self.0.with(|source| source.drop_claim(self.1));
+    }
 }
 
 fn no_sweep(why: &str) -> Failure {
