@@ -27,6 +27,9 @@ use crate::survey::{Seen, StorageSeen, Survey};
 
 pub(crate) use migrate::{MigrateOrder, migrate};
 
+/// What a refused takeover is told with.
+const NO_TERM: &str = "the migration cannot be taken over";
+
 /// What every command works with.
 pub(crate) struct Desk<'a, N> {
     /// Everybody.

@@ -26,8 +26,8 @@ mod settle;
 mod sweep;
 mod verify;
 
-use anyhow::{Context, bail};
 use blockferry_block::SessionId;
+use blockferry_control::ControlError;
 use blockferry_control::api::{PartyAddress, TermRequest};
 
 use crate::network::Network;
@@ -118,7 +118,7 @@ impl<N: Network> Migration<'_, N> {
     }
 
     /// A new term for this controller: whatever an older one still has under way is fenced (I12).
-    pub(crate) async fn renew_term(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn renew_term(&mut self) -> Result<(), ControlError> {
         self.identity = take_over(self.parties, &self.identity.migration).await?;
         Ok(())
     }
@@ -129,11 +129,11 @@ impl<N: Network> Migration<'_, N> {
 }
 
 /// Takes a migration over from whichever controller drove it.
-pub(crate) async fn take_over(parties: &Parties, migration: &str) -> anyhow::Result<Identity> {
+pub(crate) async fn take_over(
+    parties: &Parties,
+    migration: &str,
+) -> Result<Identity, ControlError> {
     let request = TermRequest { migration: migration.to_owned(), token: None };
-    let reply = parties.source.term(&request).await.context("cannot take the migration over")?;
-    if reply.term == 0 {
-        bail!("{} gave no term; is it of the same version?", parties.source.address());
-    }
+    let reply = parties.source.term(&request).await?;
     Ok(Identity { migration: migration.to_owned(), token: reply.token, term: reply.term })
 }

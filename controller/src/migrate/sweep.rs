@@ -10,8 +10,9 @@ use blockferry_control::api::PauseRequest;
 use blockferry_nbd_session::{Role, RoleClaim};
 use tokio::time::sleep;
 
-use super::ground::{Footing, Ground};
+use super::ground::{Footing, Ground, Voice};
 use super::progress::{Done, progress};
+use super::verify::patient;
 use super::{Migration, Next};
 use crate::copy::{Halt, OrderedCopy, Pace, Side};
 use crate::network::Network;
@@ -63,7 +64,7 @@ impl Standstill {
 impl<N: Network> Migration<'_, N> {
     pub(super) async fn sweep(&mut self) -> anyhow::Result<Next> {
         let mut pace = self.driving.bandwidth.map(|rate| Pace::new(rate, Instant::now()));
-        let mut standstill = Standstill::default();
+        let (mut standstill, mut voice) = (Standstill::default(), Voice::new(self.show));
         let mut term_is_fresh = true;
         loop {
             let (ground, reserved) = self.firm_ground().await?;
@@ -75,13 +76,14 @@ impl<N: Network> Migration<'_, N> {
             }
             standstill.note(reserved);
             // What an earlier round has under way must not land between the reads of this one.
-            if !term_is_fresh {
-                self.renew_term().await?;
+            if !term_is_fresh && let Err(error) = self.renew_term().await {
+                patient(error, &mut voice).await?;
+                continue;
             }
             term_is_fresh = false;
             match self.round(ground, pace.as_mut()).await? {
                 Round::Complete => {}
-                Round::Broken(Break::Shaken(why)) => self.note(format!("going on soon: {why}")),
+                Round::Broken(Break::Shaken(why)) => voice.say(format!("going on soon: {why}")),
                 Round::Broken(Break::Halted(halt)) => self.get_over(halt, &standstill).await?,
             }
             if standstill.rounds > 0 {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use blockferry_control::ControlError;
 use blockferry_control::api::{VerifyReply, VerifyRequest};
 use tokio::time::sleep;
@@ -24,7 +24,7 @@ const PASSES_MAX: u32 = 3;
 const ASK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long the source has between two passes to send again what differed.
-const RESYNC_TIMEOUT: Duration = Duration::from_secs(30);
+const RESYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<N: Network> Migration<'_, N> {
     pub(super) async fn verify(&mut self) -> anyhow::Result<Next> {
@@ -57,7 +57,7 @@ pub(crate) async fn compare(
         }
         let differed = bytes(reply.mismatched_bytes);
         show.show(&Event::Note { message: format!("{differed} differed and are sent again") });
-        resynced(parties).await?;
+        resynced(parties).await;
     }
     bail!(
         "{} still differs after {PASSES_MAX} comparisons; the source stays the owner: suspect the \
@@ -101,18 +101,16 @@ pub(super) async fn patient(error: ControlError, voice: &mut Voice<'_>) -> anyho
     Ok(())
 }
 
-async fn resynced(parties: &Parties) -> anyhow::Result<()> {
-    let wait = async {
-        loop {
-            let status = parties.source.status().await?;
-            if status.is_none_or(|volume| volume.dirty_bytes == 0) {
-                return Ok(());
-            }
+/// Waits until what differed was sent again. A busy client always has something dirty, so the wait
+/// ends all the same, and the next pass shows.
+async fn resynced(parties: &Parties) {
+    let clean = async {
+        while let Ok(Some(volume)) = parties.source.status().await
+            && volume.dirty_bytes > 0
+        {
             sleep(WAIT).await;
         }
     };
-    let waited = tokio::time::timeout(RESYNC_TIMEOUT, wait).await;
-    waited.with_context(|| {
-        format!("what differed was not sent again within {} s", RESYNC_TIMEOUT.as_secs())
-    })?
+    // Either way the next pass follows.
+    let _ = tokio::time::timeout(RESYNC_TIMEOUT, clean).await;
 }

@@ -312,11 +312,10 @@ impl<V: Copy + PartialEq> Register<V> {
             })
     }
 
-    /// Becomes the register of both pieces, keeping what is proved of either.
+    /// Becomes the register of both pieces. Where what is proved of them differs, one value is left, and
+    /// whatever happens from now on comes after it.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (a, b) in self.candidates.iter_mut().zip(&other.candidates) {
-            a.first_end = a.first_end.max(b.first_end);
-            a.last_begin = a.last_begin.min(b.last_begin);
             a.seen &= b.seen;
         }
     }

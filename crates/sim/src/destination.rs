@@ -225,16 +225,19 @@ impl DestinationProgram {
         let news = async {
             loop {
                 let changed = self.changed.wait();
-                let machine = self.machine.borrow();
-                if machine.epoch() != epoch || machine.reserved() > above {
+                if self.has_news(epoch, above) {
                     return;
                 }
-                drop(machine);
                 changed.await;
             }
         };
         self.sim.timeout(RESERVED_WAIT, news).await;
         self.standing()
+    }
+
+    fn has_news(&self, epoch: u64, above: u64) -> bool {
+        let machine = self.machine.borrow();
+        machine.epoch() != epoch || machine.reserved() > above
     }
 
     fn standing(&self) -> Reply {
