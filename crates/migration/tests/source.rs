@@ -317,3 +317,20 @@ fn an_abort_before_the_commit_returns_to_the_owner_and_after_it_is_refused() {
     source.commit_begin(Attempt(1)).expect("nothing is dirty");
     assert_eq!(source.abort(), Err(CommitRefusal::TooLate));
 }
+
+#[test]
+fn i15_a_commit_waits_for_an_update_that_an_unlocked_read_may_have_seen() {
+    let mut source = attached();
+    sweep(&mut source);
+    assert_eq!(source.begin_read(at(3)), ReadStart::Unlocked);
+    let (seen, _) = begin(&mut source, at(3));
+    source.local_done(seen, true);
+    source.settle(Attempt(1)).expect("the sweep is complete");
+    assert_eq!(source.missing(), Some(Missing::Reads));
+    source.end_unlocked_read();
+    assert_eq!(source.missing(), Some(Missing::Updates), "its mirror write is under way");
+    let (unseen, _) = begin(&mut source, at(5));
+    source.mirror_done(seen, MirrorOutcome::Executed);
+    source.step(seen);
+    assert_eq!(source.missing(), None, "no read without a lock can have seen {unseen:?}");
+}
