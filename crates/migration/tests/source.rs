@@ -334,3 +334,20 @@ fn i15_a_commit_waits_for_an_update_that_an_unlocked_read_may_have_seen() {
     source.step(seen);
     assert_eq!(source.missing(), None, "no read without a lock can have seen {unseen:?}");
 }
+
+#[test]
+fn i5_a_migration_that_begins_after_an_aborted_one_waits_for_what_that_one_mirrored() {
+    let mut source = attached();
+    claim(&mut source, Extent::whole(4 * LEAF));
+    let (id, mirror) = begin(&mut source, at(1));
+    assert_eq!(mirror, Some(at(1)));
+    source.abort().expect("before the commit");
+    source.mirror_done(id, MirrorOutcome::Failed);
+    source.begin();
+    assert!(source.attached(EPOCH, 0, Frontier::new()));
+    let claim = source.claim(EPOCH, Extent::whole(4 * LEAF), false).expect("attached");
+    assert_eq!(source.claim_step(claim), ClaimStep::Wait, "the update is still being applied");
+    source.local_done(id, true);
+    assert_eq!(source.step(id), Step::Reply(Answer::Done));
+    assert_eq!(source.claim_step(claim), ClaimStep::Read);
+}

@@ -113,6 +113,8 @@ impl Source {
     pub fn begin(&mut self) {
         if matches!(self.phase, Phase::Owner) {
             self.phase = Phase::Sweeping(Box::new(Sweep::new(self.size)));
+            // I5: an update that an aborted migration mirrored in part is local to this one.
+            self.in_flight.set_all_local_only();
         }
     }
 
