@@ -351,3 +351,17 @@ fn i5_a_migration_that_begins_after_an_aborted_one_waits_for_what_that_one_mirro
     assert_eq!(source.step(id), Step::Reply(Answer::Done));
     assert_eq!(source.claim_step(claim), ClaimStep::Read);
 }
+
+#[test]
+fn i11_a_refusal_after_the_commit_has_begun_is_held_like_a_failure() {
+    let mut source = attached();
+    sweep(&mut source);
+    source.settle(Attempt(1)).expect("the sweep is complete");
+    let (id, _) = begin(&mut source, at(3));
+    source.commit_begin(Attempt(1)).expect("nothing is dirty");
+    source.local_done(id, true);
+    source.mirror_done(id, MirrorOutcome::Refused { epoch: EPOCH, reserved: 0 });
+    assert_eq!(source.step(id), Step::Wait, "it was acknowledged as dirty");
+    source.commit_durable();
+    assert_eq!(source.step(id), Step::Forward);
+}

@@ -246,16 +246,16 @@ impl Source {
                     sweep.counters.mirrored_bytes += extent.len();
                 }
             }
+            MirrorOutcome::Refused { .. } | MirrorOutcome::Failed if holds => {}
             MirrorOutcome::Refused { epoch, reserved } => {
                 self.reserved_grew(epoch, reserved);
                 self.make_dirty(extent);
             }
-            MirrorOutcome::Failed if holds => {}
             MirrorOutcome::Failed => self.make_dirty(extent),
         }
-        // I11: while the outcome of the commit is unknown, and after it, a failed mirror write is
-        // not acknowledged as dirty.
-        let held = outcome == MirrorOutcome::Failed && holds;
+        // I11: while the outcome of the commit is unknown, and after it, a mirror write that was not
+        // executed, for whatever reason, is not acknowledged as dirty.
+        let held = outcome != MirrorOutcome::Executed && holds;
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.mirror_done(held);
         }
