@@ -365,3 +365,15 @@ fn i11_a_refusal_after_the_commit_has_begun_is_held_like_a_failure() {
     source.commit_durable();
     assert_eq!(source.step(id), Step::Forward);
 }
+
+#[test]
+fn a_log_that_failed_once_is_asked_for_again_by_the_next_update() {
+    let mut source = attached();
+    claim(&mut source, Extent::whole(4 * LEAF));
+    let failed = source.begin_update(CLIENT, at(1));
+    let batch = source.take_log_batch().expect("the extent's unit");
+    source.log_failed(batch.id);
+    assert_eq!(source.step(failed), Step::Reply(Answer::NotLogged));
+    let (_, mirror) = begin(&mut source, at(1));
+    assert_eq!(mirror, Some(at(1)));
+}

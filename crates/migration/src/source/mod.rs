@@ -282,6 +282,9 @@ impl Source {
 
     /// A batch could not be made durable: its updates fail, since a restart would forget them.
     pub fn log_failed(&mut self, batch: BatchId) {
+        if let Some(sweep) = self.sweep_mut() {
+            sweep.log.batch_failed(batch);
+        }
         for id in self.logging(batch) {
             if let Some(operation) = self.operations.get_mut(&id) {
                 operation.state = OpState::Answered(Answer::NotLogged);
