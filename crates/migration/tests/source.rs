@@ -377,3 +377,19 @@ fn a_log_that_failed_once_is_asked_for_again_by_the_next_update() {
     let (_, mirror) = begin(&mut source, at(1));
     assert_eq!(mirror, Some(at(1)));
 }
+
+#[test]
+fn i9_a_resync_that_a_lost_destination_had_answered_leaves_its_extent_dirty() {
+    let mut source = attached();
+    sweep(&mut source);
+    let (id, _) = begin(&mut source, at(1));
+    source.local_done(id, true);
+    source.mirror_done(id, MirrorOutcome::Failed);
+    source.step(id);
+    let (resync, extent) = source.next_resync().expect("a dirty extent below W");
+    assert!(matches!(source.step(resync), Step::Apply { .. }));
+    source.detached();
+    assert!(source.attached(EPOCH + 1, SIZE, Frontier::new()));
+    source.resync_done(resync, extent, MirrorOutcome::Executed);
+    assert_eq!(source.sweep().map(|s| s.dirty_bytes()), Some(LEAF));
+}

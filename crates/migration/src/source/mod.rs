@@ -320,8 +320,10 @@ impl Source {
             Kind::Resync => self.decide_resync(extent),
             Kind::Compare => self.decide_compare(extent),
         };
+        let epoch = self.sweep().map(Sweep::attachment);
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.state = state;
+            operation.decided_in = epoch;
             self.woken.push(id);
         }
     }
