@@ -74,6 +74,12 @@ impl InFlight {
         }
     }
 
+    /// Notes all of them as applied at the source alone: what a migration that begins now knows of
+    /// those under way.
+    pub fn set_all_local_only(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.local_only = entry.extent);
+    }
+
     /// Erases an answered operation and wakes those that waited for it alone.
     pub fn erase(&mut self, id: OpId) {
         let Some(start) = self.starts.remove(&id) else { return };

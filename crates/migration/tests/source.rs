@@ -317,3 +317,79 @@ fn an_abort_before_the_commit_returns_to_the_owner_and_after_it_is_refused() {
     source.commit_begin(Attempt(1)).expect("nothing is dirty");
     assert_eq!(source.abort(), Err(CommitRefusal::TooLate));
 }
+
+#[test]
+fn i15_a_commit_waits_for_an_update_that_an_unlocked_read_may_have_seen() {
+    let mut source = attached();
+    sweep(&mut source);
+    assert_eq!(source.begin_read(at(3)), ReadStart::Unlocked);
+    let (seen, _) = begin(&mut source, at(3));
+    source.local_done(seen, true);
+    source.settle(Attempt(1)).expect("the sweep is complete");
+    assert_eq!(source.missing(), Some(Missing::Reads));
+    source.end_unlocked_read();
+    assert_eq!(source.missing(), Some(Missing::Updates), "its mirror write is under way");
+    let (unseen, _) = begin(&mut source, at(5));
+    source.mirror_done(seen, MirrorOutcome::Executed);
+    source.step(seen);
+    assert_eq!(source.missing(), None, "no read without a lock can have seen {unseen:?}");
+}
+
+#[test]
+fn i5_a_migration_that_begins_after_an_aborted_one_waits_for_what_that_one_mirrored() {
+    let mut source = attached();
+    claim(&mut source, Extent::whole(4 * LEAF));
+    let (id, mirror) = begin(&mut source, at(1));
+    assert_eq!(mirror, Some(at(1)));
+    source.abort().expect("before the commit");
+    source.mirror_done(id, MirrorOutcome::Failed);
+    source.begin();
+    assert!(source.attached(EPOCH, 0, Frontier::new()));
+    let claim = source.claim(EPOCH, Extent::whole(4 * LEAF), false).expect("attached");
+    assert_eq!(source.claim_step(claim), ClaimStep::Wait, "the update is still being applied");
+    source.local_done(id, true);
+    assert_eq!(source.step(id), Step::Reply(Answer::Done));
+    assert_eq!(source.claim_step(claim), ClaimStep::Read);
+}
+
+#[test]
+fn i11_a_refusal_after_the_commit_has_begun_is_held_like_a_failure() {
+    let mut source = attached();
+    sweep(&mut source);
+    source.settle(Attempt(1)).expect("the sweep is complete");
+    let (id, _) = begin(&mut source, at(3));
+    source.commit_begin(Attempt(1)).expect("nothing is dirty");
+    source.local_done(id, true);
+    source.mirror_done(id, MirrorOutcome::Refused { epoch: EPOCH, reserved: 0 });
+    assert_eq!(source.step(id), Step::Wait, "it was acknowledged as dirty");
+    source.commit_durable();
+    assert_eq!(source.step(id), Step::Forward);
+}
+
+#[test]
+fn a_log_that_failed_once_is_asked_for_again_by_the_next_update() {
+    let mut source = attached();
+    claim(&mut source, Extent::whole(4 * LEAF));
+    let failed = source.begin_update(CLIENT, at(1));
+    let batch = source.take_log_batch().expect("the extent's unit");
+    source.log_failed(batch.id);
+    assert_eq!(source.step(failed), Step::Reply(Answer::NotLogged));
+    let (_, mirror) = begin(&mut source, at(1));
+    assert_eq!(mirror, Some(at(1)));
+}
+
+#[test]
+fn i9_a_resync_that_a_lost_destination_had_answered_leaves_its_extent_dirty() {
+    let mut source = attached();
+    sweep(&mut source);
+    let (id, _) = begin(&mut source, at(1));
+    source.local_done(id, true);
+    source.mirror_done(id, MirrorOutcome::Failed);
+    source.step(id);
+    let (resync, extent) = source.next_resync().expect("a dirty extent below W");
+    assert!(matches!(source.step(resync), Step::Apply { .. }));
+    source.detached();
+    assert!(source.attached(EPOCH + 1, SIZE, Frontier::new()));
+    source.resync_done(resync, extent, MirrorOutcome::Executed);
+    assert_eq!(source.sweep().map(|s| s.dirty_bytes()), Some(LEAF));
+}

@@ -114,6 +114,8 @@ impl Source {
     pub fn begin(&mut self) {
         if matches!(self.phase, Phase::Owner) {
             self.phase = Phase::Sweeping(Box::new(Sweep::new(self.size)));
+            // I5: an update that an aborted migration mirrored in part is local to this one.
+            self.in_flight.set_all_local_only();
         }
     }
 
@@ -245,16 +247,16 @@ impl Source {
                     sweep.counters.mirrored_bytes += extent.len();
                 }
             }
+            MirrorOutcome::Refused { .. } | MirrorOutcome::Failed if holds => {}
             MirrorOutcome::Refused { epoch, reserved } => {
                 self.reserved_grew(epoch, reserved);
                 self.make_dirty(extent);
             }
-            MirrorOutcome::Failed if holds => {}
             MirrorOutcome::Failed => self.make_dirty(extent),
         }
-        // I11: while the outcome of the commit is unknown, and after it, a failed mirror write is
-        // not acknowledged as dirty.
-        let held = outcome == MirrorOutcome::Failed && holds;
+        // I11: while the outcome of the commit is unknown, and after it, a mirror write that was not
+        // executed, for whatever reason, is not acknowledged as dirty.
+        let held = outcome != MirrorOutcome::Executed && holds;
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.mirror_done(held);
         }
@@ -281,6 +283,9 @@ impl Source {
 
     /// A batch could not be made durable: its updates fail, since a restart would forget them.
     pub fn log_failed(&mut self, batch: BatchId) {
+        if let Some(sweep) = self.sweep_mut() {
+            sweep.log.batch_failed(batch);
+        }
         for id in self.logging(batch) {
             if let Some(operation) = self.operations.get_mut(&id) {
                 operation.state = OpState::Answered(Answer::NotLogged);
@@ -316,8 +321,10 @@ impl Source {
             Kind::Resync => self.decide_resync(extent),
             Kind::Compare => self.decide_compare(extent),
         };
+        let epoch = self.sweep().map(Sweep::attachment);
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.state = state;
+            operation.decided_in = epoch;
             self.woken.push(id);
         }
     }
