@@ -109,7 +109,7 @@ async fn claimed_during_an_update(fault: Option<&str>) -> Result<(), String> {
     let spec = ClusterSpec::new();
     let file = spec.file();
     fill_random(&file, SIZE_MIB * MIB);
-    let arguments = ["--filter=delay", "file", file.to_str().expect("UTF-8"), "delay-write=5"];
+    let arguments = ["--filter=delay", "file", file.to_str().expect("UTF-8"), "delay-write=8"];
     let store = NbdKit::start(spec.scratch.join("slow"), &arguments).await;
     let backing = store.uri().to_string();
     let spec = spec.source(|source| {
@@ -122,9 +122,11 @@ async fn claimed_during_an_update(fault: Option<&str>) -> Result<(), String> {
         write(&client, 4096, vec![0xEE; 4096]).await.expect("a slow write");
     });
     cluster.source.until(VOLUME, "an update in flight", |s| s.in_flight_updates == 1).await;
-    cluster.migrate(&["--hold-at-ready"]).await;
+    let controller = cluster.controller("migrate", &["--hold-at-ready"]);
+    cluster.until_copied(CHUNK.end()).await;
     assert_eq!(update.is_finished(), fault.is_none(), "only a fault does not wait for the update");
     update.await.expect("the update ends");
+    controller.done().await;
     compared(&cluster).await
 }
 

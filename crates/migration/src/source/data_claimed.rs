@@ -50,8 +50,9 @@ impl DataClaimed {
 
     /// Everything below the address is durable.
     pub(super) fn checkpoint(&mut self, address: u64) {
-        while let Some(mark) = self.marks.pop_front_if(|mark| mark.end <= address) {
-            self.durable = mark.total;
+        let below = self.marks.partition_point(|mark| mark.end <= address);
+        if let Some(last) = self.marks.drain(..below).next_back() {
+            self.durable = last.total;
         }
     }
 }
