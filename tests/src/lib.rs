@@ -4,7 +4,6 @@
 //! The promises themselves are in `tests/tests`, one file each.
 
 pub mod cast;
-pub mod program;
 pub mod promises;
 pub mod tree;
 pub mod workspace;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use blockferry_tests::program::binary;
+use blockferry_tests::cast::binary;
 use blockferry_tests::tree;
 
 /// Files whose lines show how the programs are started.
@@ -92,7 +92,7 @@ fn flags(line: &str) -> Vec<(String, String)> {
 
 fn help(program: &str) -> Result<String> {
     let (name, command) = program.split_once(' ').unwrap_or((program, ""));
-    let mut help = Command::new(binary(name)?);
+    let mut help = Command::new(binary(name));
     help.args(command.split_whitespace()).arg("--help");
     let output = help.output().with_context(|| format!("{program} --help"))?;
     assert!(
