@@ -7,6 +7,7 @@ pub mod cli;
 
 mod command;
 mod copy;
+mod demo;
 mod migrate;
 mod network;
 mod outcome;

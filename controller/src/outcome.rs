@@ -1,7 +1,5 @@
 //! How a command ends, and the exit codes of the outside contract.
 
-use std::fmt;
-
 /// The end of a command that did what it was told, or was told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -26,20 +24,21 @@ pub fn exit_code(result: &anyhow::Result<Outcome>) -> u8 {
     }
 }
 
-/// An error with its causes in one line: what failed, on what, what to do.
+/// An error with its causes in one line: what failed, on what, what to do. A cause that its
+/// consequence has told already is not told again.
 pub fn one_line(error: &anyhow::Error) -> String {
-    Line(error).to_string()
-}
-
-struct Line<'a>(&'a anyhow::Error);
-
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{:#}", self.0);
-        let mut words = text.split_whitespace();
-        f.write_str(words.next().unwrap_or("unknown error"))?;
-        words.try_for_each(|word| write!(f, " {word}"))
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if line.contains(&text) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&text);
     }
+    line
 }
 
 #[cfg(test)]
@@ -60,5 +59,11 @@ mod tests {
     fn an_error_of_several_lines_becomes_one() {
         let error = anyhow!("a\n  b").context("c");
         assert_eq!(one_line(&error), "c: a b");
+    }
+
+    #[test]
+    fn a_cause_that_was_told_already_is_not_told_again() {
+        let error = anyhow!("refused").context("cannot connect: refused").context("no copy");
+        assert_eq!(one_line(&error), "no copy: cannot connect: refused");
     }
 }

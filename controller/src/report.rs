@@ -48,6 +48,7 @@ pub(crate) struct Report {
     /// Client connections that were moved.
     pub(crate) moved_connections: u64,
     /// Where the certificate was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) certificate: Option<String>,
 }
 
@@ -71,20 +72,77 @@ pub(crate) struct Carried {
 pub(crate) struct Verified {
     /// Bytes compared in the last pass.
     pub(crate) bytes: u64,
-    /// Passes made; every one but the last found differences, which were sent again.
-    pub(crate) passes: u32,
+    /// Passes made by this run of the controller; every one but the last found differences, which
+    /// were sent again.
+    pub(crate) passes: Option<u32>,
 }
 
-impl Carried {
-    /// Takes in what the source says. Nothing ever shrinks: a source that has committed may have
-    /// forgotten some of it.
-    pub(crate) fn grow(&mut self, migration: &MigrationStatus) {
-        let grow = |known: &mut Option<u64>, now: u64| *known = Some(now.max(known.unwrap_or(0)));
-        grow(&mut self.copied_bytes, migration.copied_bytes);
-        grow(&mut self.zero_bytes, migration.zero_bytes);
-        grow(&mut self.mirrored_bytes, migration.mirrored_bytes);
-        grow(&mut self.resynced_bytes, migration.resynced_bytes);
-        grow(&mut self.passes, 1 + migration.rewinds);
+/// Adds up what the source says. Its counters begin anew when it is restarted, and what it has
+/// committed it may forget; nothing of that makes the sum smaller.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Tally {
+    /// Of runs of the source that have ended.
+    before: Counters,
+    /// Of the present run.
+    now: Counters,
+    boot: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counters {
+    copied: u64,
+    zero: u64,
+    mirrored: u64,
+    resynced: u64,
+    /// Falls of the sweep to a checkpoint.
+    rewinds: u64,
+}
+
+impl Counters {
+    fn zip(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            copied: with(self.copied, other.copied),
+            zero: with(self.zero, other.zero),
+            mirrored: with(self.mirrored, other.mirrored),
+            resynced: with(self.resynced, other.resynced),
+            rewinds: with(self.rewinds, other.rewinds),
+        }
+    }
+}
+
+impl Tally {
+    /// Takes in what this run of the source says.
+    pub(crate) fn take_in(&mut self, boot: u64, migration: &MigrationStatus) {
+        if self.boot.is_some_and(|known| known != boot) {
+            self.before = self.before.zip(self.now, |a, b| a + b);
+            // The restart itself took the sweep back to its checkpoint.
+            self.before.rewinds += 1;
+            self.now = Counters::default();
+        }
+        self.boot = Some(boot);
+        let told = Counters {
+            copied: migration.copied_bytes,
+            zero: migration.zero_bytes,
+            mirrored: migration.mirrored_bytes,
+            resynced: migration.resynced_bytes,
+            rewinds: migration.rewinds,
+        };
+        self.now = self.now.zip(told, u64::max);
+    }
+
+    /// The sum; unknown as long as the source has not said anything.
+    pub(crate) fn total(&self) -> Carried {
+        if self.boot.is_none() {
+            return Carried::default();
+        }
+        let total = self.before.zip(self.now, |a, b| a + b);
+        Carried {
+            copied_bytes: Some(total.copied),
+            zero_bytes: Some(total.zero),
+            mirrored_bytes: Some(total.mirrored),
+            resynced_bytes: Some(total.resynced),
+            passes: Some(1 + total.rewinds),
+        }
     }
 }
 
@@ -144,5 +202,34 @@ impl Carried {
             text(self.mirrored_bytes),
             text(self.resynced_bytes)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::migration;
+
+    fn told(copied_bytes: u64, rewinds: u64) -> MigrationStatus {
+        MigrationStatus { copied_bytes, rewinds, ..migration("a", "http://h:1") }
+    }
+
+    #[test]
+    fn a_restart_of_the_source_loses_no_count_and_is_another_pass() {
+        let mut tally = Tally::default();
+        assert_eq!(tally.total(), Carried::default());
+        tally.take_in(1, &told(100, 0));
+        assert_eq!(tally.total().passes, Some(1));
+        tally.take_in(2, &told(0, 0));
+        tally.take_in(2, &told(30, 0));
+        assert_eq!((tally.total().copied_bytes, tally.total().passes), (Some(130), Some(2)));
+    }
+
+    #[test]
+    fn what_a_committed_source_forgets_stays_counted() {
+        let mut tally = Tally::default();
+        tally.take_in(1, &told(100, 1));
+        tally.take_in(1, &told(0, 0));
+        assert_eq!((tally.total().copied_bytes, tally.total().passes), (Some(100), Some(2)));
     }
 }

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use blockferry_block::MIB;
 use blockferry_control::log::LogFormat;
 use blockferry_control::{BearerToken, ControlAddress, parse_rate};
 use serde::Deserialize;
@@ -11,13 +10,6 @@ use serde::Deserialize;
 use crate::cli::{self, Common, CopyArgs, Parties, SlowDestination};
 use crate::copy::Manner;
 use crate::outcome::Usage;
-
-/// Length of a read and a write unless something else is asked for, in bytes: long enough that the
-/// round trip of D2.4 costs little, short enough that few client writes meet a claimed extent.
-const CHUNK_DEFAULT: u64 = 8 * MIB;
-
-/// Chunks read ahead of the write under way.
-const CHUNKS_AHEAD: u64 = 2;
 
 /// The file: every key is a flag's name.
 #[derive(Debug, Default, Deserialize)]
@@ -116,12 +108,13 @@ impl Settings {
     ) -> anyhow::Result<Driving> {
         let chunk = copy.chunk.map_or_else(|| self.chunk(), |chunk| Ok(Some(chunk)))?;
         let bandwidth = copy.bandwidth.map_or_else(|| self.bandwidth(), |rate| Ok(Some(rate)))?;
+        let manner = Manner::default();
         let window = copy.window.or(self.file.window).unwrap_or(1).max(1);
         Ok(Driving {
             manner: Manner {
-                chunk: chunk.unwrap_or(CHUNK_DEFAULT),
+                chunk: chunk.unwrap_or(manner.chunk),
                 window: window as usize,
-                chunks_ahead: CHUNKS_AHEAD.max(u64::from(window)),
+                chunks_ahead: manner.chunks_ahead.max(u64::from(window)),
             },
             bandwidth,
             verify: copy.verify || self.file.verify.unwrap_or(false),
@@ -175,6 +168,7 @@ fn read(path: &Path) -> anyhow::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use blockferry_block::MIB;
     use clap::Parser;
 
     use super::*;

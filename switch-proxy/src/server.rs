@@ -21,7 +21,10 @@ use crate::watch::watch;
 /// Version of the migration protocol.
 const PROTOCOL: u32 = 1;
 /// How long requests under way may take when the program is told to end.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// How long connections may take to end that were cut.
+const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// A switch that is bound and not yet running.
 pub struct Switch {
@@ -97,7 +100,9 @@ async fn end_in_time(
     if timeout(SHUTDOWN_GRACE, &mut clients).await.is_err() {
         tracing::warn!("cutting connections whose requests cannot be answered");
         cut.cancel();
-        clients.await;
+        if timeout(CUT_GRACE, clients).await.is_err() {
+            tracing::warn!("leaving requests behind at a server that does not answer");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use blockferry_control::api::VolumeRole;
 use blockferry_device::Reply;
-use blockferry_nbd_session::{ConnectOptions, connect, list};
+use blockferry_nbd_session::{CallError, ConnectOptions, connect, list};
 use harness::garbler::Garbler;
 use harness::{Proxy, SIZE, Seen, Storage, Volume, free_port, read, soon, until, write};
 use switch_proxy::NewRoute;
@@ -142,6 +142,20 @@ async fn a_switch_that_is_told_to_end_answers_what_is_under_way_first() {
     storage.resume();
     assert_eq!(soon(under_way).await.unwrap(), Ok(Reply::Done));
     soon(ending).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_ends_in_time_even_while_a_volume_is_away() {
+    let volume = Volume::default();
+    let storage = Storage::start(&volume, VolumeRole::Owner, 1).await;
+    let state = tempfile::tempdir().unwrap();
+    let proxy = Proxy::start(&state, &[storage.route()]).await;
+    let link = proxy.connect("vol").await;
+    storage.kill().await;
+    let held = tokio::spawn(write(&link, 0, 1));
+    proxy.until("vol", |route| route.unanswered == 1).await;
+    proxy.stop().await;
+    assert_eq!(soon(held).await.unwrap(), Err(CallError::Lost), "never an error of the volume");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,6 +57,20 @@ fn function_name(line: &str) -> Option<&str> {
     rest.split(['(', '<']).next()
 }
 
+/// The tests of a file that are not run by themselves: the reason given, and the test's name.
+pub fn set_aside(file: &SourceFile) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut reason = None;
+    for line in file.text.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix(concat!("#[ig", "nore")) {
+            reason = Some(rest.trim_start_matches([' ', '=', '"']).to_owned());
+        } else if let Some(name) = function_name(line) {
+            found.extend(reason.take().map(|reason| (reason, name.to_owned())));
+        }
+    }
+    found
+}
+
 /// The table of `docs/requirements.md`: row, meaning, tests in backticks.
 ///
 /// # Errors

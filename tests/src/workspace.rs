@@ -21,6 +21,7 @@ pub struct Workspace {
 struct Edge {
     to: String,
     normal: bool,
+    dev: bool,
 }
 
 impl Workspace {
@@ -79,8 +80,17 @@ impl Workspace {
 
     /// Names of the packages that `package` itself names, in an ordinary build.
     pub fn names(&self, package: &str) -> BTreeSet<String> {
+        self.named(package, |edge| edge.normal)
+    }
+
+    /// Names of the packages that only the tests of `package` name.
+    pub fn names_in_tests(&self, package: &str) -> BTreeSet<String> {
+        self.named(package, |edge| edge.dev && !edge.normal)
+    }
+
+    fn named(&self, package: &str, wanted: impl Fn(&Edge) -> bool) -> BTreeSet<String> {
         let edges = self.ids(package).flat_map(|id| &self.edges[id]);
-        edges.filter(|edge| edge.normal).map(|edge| self.names[&edge.to].clone()).collect()
+        edges.filter(|edge| wanted(edge)).map(|edge| self.names[&edge.to].clone()).collect()
     }
 
     fn ids<'a>(&'a self, package: &'a str) -> impl Iterator<Item = &'a str> {
@@ -99,6 +109,7 @@ fn edges(dependencies: Vec<Dependency>) -> Vec<Edge> {
     let edge = |dependency: Dependency| Edge {
         to: dependency.pkg,
         normal: dependency.dep_kinds.iter().any(|kind| kind.kind.is_none()),
+        dev: dependency.dep_kinds.iter().any(|kind| kind.kind.as_deref() == Some("dev")),
     };
     dependencies.into_iter().map(edge).collect()
 }

@@ -4,7 +4,7 @@
 use anyhow::{Context, bail};
 use blockferry_control::api::AbortRequest;
 
-use super::Desk;
+use super::{Desk, NO_TERM};
 use crate::migrate::{drop_orphan, take_over};
 use crate::network::Network;
 use crate::position::Position;
@@ -39,7 +39,7 @@ pub(crate) async fn abort<N: Network>(desk: &Desk<'_, N>) -> anyhow::Result<()> 
 
 async fn abort_both<N: Network>(desk: &Desk<'_, N>, migration: &str) -> anyhow::Result<()> {
     let volume = &desk.parties.volume;
-    let identity = take_over(desk.parties, migration).await?;
+    let identity = take_over(desk.parties, migration).await.context(NO_TERM)?;
     let request = AbortRequest {
         migration: migration.to_owned(),
         term: identity.term,

@@ -1,8 +1,8 @@
 //! `commit`: ends a hold.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
-use super::{Desk, complete, resume};
+use super::{Desk, NO_TERM, complete, resume};
 use crate::migrate::take_over;
 use crate::network::Network;
 use crate::position::Position;
@@ -36,6 +36,6 @@ pub(crate) async fn commit<N: Network>(
             bytes(destination.size)
         );
     }
-    let identity = take_over(desk.parties, migration).await?;
+    let identity = take_over(desk.parties, migration).await.context(NO_TERM)?;
     desk.migration(identity, &survey, driving)?.drive(Phase::Settle).await
 }

@@ -2,7 +2,7 @@
 
 use super::Desk;
 use crate::position::Position;
-use crate::report::{Carried, Report};
+use crate::report::{Report, Tally};
 use crate::show::Event;
 use crate::survey::Survey;
 
@@ -31,17 +31,17 @@ pub(crate) fn say<N>(desk: &Desk<'_, N>, position: &Position, survey: &Survey) {
     };
     let remembered = volumes.iter().filter_map(|volume| volume.migration.as_ref());
     let remembered = remembered.filter(|told| migration.as_ref() == Some(&told.id));
-    let mut carried = Carried::default();
+    let mut tally = Tally::default();
     let (mut digest, mut longest) = (None, None);
     for told in remembered {
-        carried.grow(told);
+        tally.take_in(0, told);
         digest = digest.or(told.digest.as_ref());
         longest = Some(told.longest_request_ms.max(longest.unwrap_or(0.0)));
     }
     desk.show.show(&Event::Done(Box::new(Report {
         volume: desk.parties.volume.to_string(),
         size: volumes.first().map_or(0, |volume| volume.size),
-        carried,
+        carried: tally.total(),
         seconds: desk.began.elapsed().as_secs_f64(),
         flush_seconds: None,
         cutover_start: None,

@@ -12,10 +12,11 @@ mod verify;
 
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use blockferry_control::api::PartyAddress;
 
 use crate::cli::{self, Command};
+use crate::demo::demo;
 use crate::migrate::{Identity, Migration, Record, new_session};
 use crate::network::{Nbd, Network};
 use crate::parties::{Parties, Storage, Switch};
@@ -24,7 +25,10 @@ use crate::settings::{Driving, Settings};
 use crate::show::Show;
 use crate::survey::{Seen, StorageSeen, Survey};
 
-use migrate::MigrateOrder;
+pub(crate) use migrate::{MigrateOrder, migrate};
+
+/// What a refused takeover is told with.
+const NO_TERM: &str = "the migration cannot be taken over";
 
 /// What every command works with.
 pub(crate) struct Desk<'a, N> {
@@ -45,42 +49,32 @@ pub(crate) async fn run(
     settings: &Settings,
     show: &dyn Show,
 ) -> anyhow::Result<()> {
-    let parties = parties(&command, settings)?;
-    let desk = Desk { parties: &parties, network: &Nbd, show, began: Instant::now() };
+    let parties = |args: &cli::Parties| parties(args, settings);
     match command {
         Command::Migrate(args) => {
             let order = MigrateOrder::from_args(&args, settings)?;
-            migrate::migrate(&desk, &order).await
+            migrate(&Desk::on(&parties(&args.parties)?, show), &order).await
         }
         Command::Resume(args) => {
             let driving = settings.driving(&args.copy, args.finish.certificate.as_ref())?;
-            resume::resume(&desk, &driving).await
+            resume::resume(&Desk::on(&parties(&args.parties)?, show), &driving).await
         }
         Command::Commit(args) => {
             let driving = settings.finishing(args.finish.certificate.as_ref())?;
-            commit::commit(&desk, &driving).await
+            commit::commit(&Desk::on(&parties(&args.parties)?, show), &driving).await
         }
-        Command::Status(_) => status::status(&desk, json).await,
-        Command::Pause(_) => pause::pause(&desk).await,
-        Command::Abort(_) => abort::abort(&desk).await,
-        Command::Retire(args) => retire::retire(&desk, args.wait).await,
-        Command::Verify(_) => verify::verify(&desk).await,
-        Command::Demo(_) => bail!("the demo needs no parties"),
+        Command::Status(args) => status::status(&Desk::on(&parties(&args)?, show), json).await,
+        Command::Pause(args) => pause::pause(&Desk::on(&parties(&args)?, show)).await,
+        Command::Abort(args) => abort::abort(&Desk::on(&parties(&args)?, show)).await,
+        Command::Retire(args) => {
+            retire::retire(&Desk::on(&parties(&args.parties)?, show), args.wait).await
+        }
+        Command::Verify(args) => verify::verify(&Desk::on(&parties(&args)?, show)).await,
+        Command::Demo(args) => demo(&args, show).await,
     }
 }
 
-fn parties(command: &Command, settings: &Settings) -> anyhow::Result<Parties> {
-    let args: &cli::Parties = match command {
-        Command::Migrate(args) => &args.parties,
-        Command::Resume(args) => &args.parties,
-        Command::Commit(args) => &args.parties,
-        Command::Retire(args) => &args.parties,
-        Command::Status(args)
-        | Command::Pause(args)
-        | Command::Abort(args)
-        | Command::Verify(args) => args,
-        Command::Demo(_) => bail!("the demo starts its own programs"),
-    };
+fn parties(args: &cli::Parties, settings: &Settings) -> anyhow::Result<Parties> {
     let (volume, token) = (args.name.clone(), settings.token.as_ref());
     let switches = settings.switches(args).into_iter();
     Ok(Parties {
@@ -89,6 +83,13 @@ fn parties(command: &Command, settings: &Settings) -> anyhow::Result<Parties> {
         switches: switches.map(|address| Switch::new(address, &volume, token)).collect(),
         volume,
     })
+}
+
+impl<'a> Desk<'a, Nbd> {
+    /// A desk on the real network, from now on.
+    pub(crate) fn on(parties: &'a Parties, show: &'a dyn Show) -> Self {
+        Self { parties, network: &Nbd, show, began: Instant::now() }
+    }
 }
 
 impl<'a, N: Network> Desk<'a, N> {

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use blockferry_control::api::PauseRequest;
 
-use super::{Desk, complete};
+use super::{Desk, NO_TERM, complete};
 use crate::migrate::{Identity, Next, take_over};
 use crate::network::Network;
 use crate::position::Position;
@@ -38,7 +38,7 @@ pub(crate) async fn go_on<N: Network>(
             bail!("no migration of {volume} between these two is under way; `migrate` begins one")
         }
         Position::Sweeping { migration } => {
-            let identity = take_over(desk.parties, &migration).await?;
+            let identity = take_over(desk.parties, &migration).await.context(NO_TERM)?;
             let request = PauseRequest { migration };
             desk.parties.source.unpause(&request).await.context("the pause cannot be ended")?;
             desk.migration(identity, survey, driving)?.drive(Phase::Announce).await

@@ -1,12 +1,14 @@
 //! `status`: one screen that says who owns the volume, how far everything is, and what comes next.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
-use blockferry_control::api::{ProgramStatus, RouteStatus, VolumeStatus};
+use blockferry_control::api::{ProgramStatus, RouteStatus, VolumeRole, VolumeStatus};
 use serde::Serialize;
 
 use super::Desk;
 use crate::network::Network;
+use crate::outcome::one_line;
 use crate::position::{Position, owns, role_name};
 use crate::show::bytes;
 use crate::survey::{Seen, StorageSeen, Survey, SwitchSeen};
@@ -38,7 +40,7 @@ pub(crate) async fn status<N: Network>(desk: &Desk<'_, N>, json: bool) -> anyhow
     let parties = desk.parties;
     let next = match desk.position(&survey) {
         Ok(position) => next_step(&position, &survey),
-        Err(error) => format!("{error:#}"),
+        Err(error) => one_line(&error),
     };
     let status = Status {
         event: "status",
@@ -55,7 +57,8 @@ pub(crate) async fn status<N: Network>(desk: &Desk<'_, N>, json: bool) -> anyhow
             .collect(),
     };
     let text = if json { serde_json::to_string(&status)? } else { screen(&status) };
-    println!("{text}");
+    // A reader that has seen enough is no failure.
+    let _ = writeln!(std::io::stdout(), "{text}");
     Ok(())
 }
 
@@ -92,6 +95,11 @@ fn next_step(position: &Position, survey: &Survey) -> String {
     let migration = source.and_then(|volume| volume.migration.as_ref());
     if let Some(trouble) = migration.and_then(|migration| migration.trouble.as_ref()) {
         return format!("{}; {trouble}", position.text());
+    }
+    if let (Position::Owned { .. }, Some(VolumeRole::Retired)) =
+        (position, source.map(|volume| volume.role))
+    {
+        return "the migration is complete; the source may be switched off".to_owned();
     }
     let Position::Sweeping { .. } = position else { return position.text().to_owned() };
     let destination = survey.destination.as_ref().ok().and_then(|seen| seen.volume.as_ref());
@@ -134,7 +142,11 @@ fn storage_line(party: &Party<'_, VolumeStatus>) -> String {
         return party.error.clone().unwrap_or_else(|| "has no volume of this name".to_owned());
     };
     let mut line = format!("{}, generation {}", role_name(volume.role), volume.generation);
-    if let Some(migration) = &volume.migration {
+    let is_moving = !matches!(
+        volume.role,
+        VolumeRole::Owner | VolumeRole::Forwarding | VolumeRole::Standby | VolumeRole::Retired
+    );
+    if let Some(migration) = volume.migration.as_ref().filter(|_| is_moving) {
         let _ = write!(
             line,
             ", W {} (durable {}), R {}, dirty {}, mirrored {}",

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use blockferry_block::Extent;
+use blockferry_block::{Extent, MIB};
 use blockferry_device::{Segment, SegmentState};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -25,6 +25,20 @@ use super::requests::{Brought, describe, read, skip, write};
 /// claim at the source.
 const PIECES_AHEAD_MAX: usize = 64;
 
+/// Length of a read and a write unless something else is asked for, in bytes: long enough that the
+/// round trip of D2.4 costs little, short enough that few client writes meet a claimed extent.
+const CHUNK_DEFAULT: u64 = 8 * MIB;
+
+/// Chunks read ahead of the write under way.
+const CHUNKS_AHEAD: u64 = 2;
+
+/// Where this part or less of what was described is data, the next question may reach farther: else a
+/// sparse volume would be described in as many questions as a dense one.
+const SPARSE: u64 = 64;
+
+/// Where more than this part is data, a question is for one chunk again.
+const DENSE: u64 = 16;
+
 /// How the copy proceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Manner {
@@ -34,6 +48,12 @@ pub(crate) struct Manner {
     pub(crate) window: usize,
     /// Chunks read ahead of the writes.
     pub(crate) chunks_ahead: u64,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { chunk: CHUNK_DEFAULT, window: 1, chunks_ahead: CHUNKS_AHEAD }
+    }
 }
 
 /// One run over the volume, from an address to the end.
@@ -47,7 +67,7 @@ pub(crate) struct OrderedCopy<'a, S, D> {
 
     /// Up to here the steps are known.
     planned: u64,
-    /// How much to ask the source to describe: a chunk, and more while it answers with holes.
+    /// How much to ask the source to describe: a chunk, and more while it answers mostly with holes.
     span: u64,
     describing: Option<BoxFuture<'a, Result<VecDeque<Step>, Halt>>>,
     todo: VecDeque<Step>,
@@ -145,14 +165,16 @@ impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
     }
 
     fn plan(&mut self, steps: VecDeque<Step>) {
-        let only_holes = steps.iter().all(|step| matches!(step, Step::Skip(_)));
-        self.span = match only_holes {
-            true => self.span.saturating_mul(2).min(ZEROES_MAX),
-            false => self.manner.chunk,
-        };
+        let begun = self.planned;
         if let Some(Step::Read(last) | Step::Skip(last)) = steps.back() {
             self.planned = last.end();
         }
+        let data: u64 = steps.iter().map(data_of_step).sum();
+        self.span = match (self.planned - begun) / data.max(1) {
+            SPARSE.. => self.span.saturating_mul(2).min(ZEROES_MAX),
+            DENSE.. => self.span,
+            _ => self.manner.chunk,
+        };
         self.todo = steps;
     }
 
@@ -218,6 +240,13 @@ impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
             self.ready.push_front(Piece::Zeroes(length - now));
         }
         Piece::Data(vec![0; usize::try_from(now).unwrap_or(0)].into())
+    }
+}
+
+fn data_of_step(step: &Step) -> u64 {
+    match step {
+        Step::Read(extent) => extent.len(),
+        Step::Skip(_) => 0,
     }
 }
 

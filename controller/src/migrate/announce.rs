@@ -5,11 +5,15 @@ use blockferry_control::api::PrepareRequest;
 
 use super::{Migration, Next};
 use crate::network::Network;
+use crate::outcome::one_line;
 use crate::show::Phase;
 
 impl<N: Network> Migration<'_, N> {
     pub(super) async fn announce(&mut self) -> anyhow::Result<Next> {
-        self.prepare_switches(true).await?;
+        // The copy needs no switch; before the commit each of them is asked again.
+        if let Err(error) = self.prepare_switches(true).await {
+            self.note(one_line(&error));
+        }
         Ok(Next::Go(Phase::Copy))
     }
 

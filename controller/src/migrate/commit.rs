@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::ground::{Voice, WAIT};
 use super::{Migration, Next};
 use crate::network::Network;
+use crate::outcome::one_line;
 use crate::position::role_name;
 use crate::show::Phase;
 
@@ -108,7 +109,7 @@ impl<N: Network> Migration<'_, N> {
                  as its owner, resume later"
             )));
         }
-        self.note(format!("settling again: {why:#}"));
+        self.note(format!("settling again: {}", one_line(&why)));
         Ok(Next::Go(Phase::Settle))
     }
 }

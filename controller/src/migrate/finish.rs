@@ -8,13 +8,15 @@ use serde::Serialize;
 
 use super::Migration;
 use crate::network::Network;
+use crate::outcome::one_line;
 use crate::report::Report;
 use crate::show::Event;
+use crate::survey::look;
 
 /// What is kept of a migration as a file: the report, and who took part.
 #[derive(Serialize)]
 struct Certificate<'a> {
-    certificate: &'static str,
+    document: &'static str,
     #[serde(flatten)]
     report: &'a Report,
     source: &'a str,
@@ -31,7 +33,7 @@ impl<N: Network> Migration<'_, N> {
         let path = self.certificate_path(report.generation);
         match self.write_certificate(&path, &report) {
             Ok(()) => report.certificate = Some(path.display().to_string()),
-            Err(error) => self.note(format!("the migration is done, but {error:#}")),
+            Err(error) => self.note(format!("the migration is done, but {}", one_line(&error))),
         }
         self.show.show(&Event::Done(Box::new(report)));
         Ok(())
@@ -39,13 +41,10 @@ impl<N: Network> Migration<'_, N> {
 
     /// Counters that grew during the commit, where somebody still tells them.
     async fn ask_for_the_last_figures(&mut self) {
-        if let Ok(Some(volume)) = self.parties.source.status().await {
-            self.remember(&volume);
-        }
+        self.remember(&look(&self.parties.source).await);
         for switch in &self.parties.switches {
             if let Ok(Some(route)) = switch.route().await {
-                let longest = self.record.longest_request_ms.unwrap_or(0.0);
-                self.record.longest_request_ms = Some(longest.max(route.longest_request_ms));
+                self.record.longest_request(route.longest_request_ms);
             }
         }
     }
@@ -57,7 +56,7 @@ impl<N: Network> Migration<'_, N> {
         Report {
             volume: self.parties.volume.to_string(),
             size: self.size,
-            carried: record.carried.clone(),
+            carried: record.tally.total(),
             seconds: record.began.elapsed().as_secs_f64(),
             flush_seconds: record.flush_seconds,
             cutover_start: record.cutover_start,
@@ -84,7 +83,7 @@ impl<N: Network> Migration<'_, N> {
 
     fn write_certificate(&self, path: &Path, report: &Report) -> anyhow::Result<()> {
         let certificate = Certificate {
-            certificate: "blockferry migration",
+            document: "blockferry migration certificate",
             report,
             source: &self.source_at.nbd,
             destination: &self.destination_at.nbd,

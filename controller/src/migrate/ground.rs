@@ -12,7 +12,7 @@ use super::Migration;
 use crate::network::Network;
 use crate::position::role_name;
 use crate::show::{Event, Show};
-use crate::survey::{StorageSeen, look};
+use crate::survey::{Seen, StorageSeen, look};
 
 /// Pause between two looks at a program that is not where it should be.
 pub(super) const WAIT: Duration = Duration::from_millis(300);
@@ -73,16 +73,26 @@ impl<N: Network> Migration<'_, N> {
     }
 
     /// One look at both.
-    pub(super) async fn footing(&self) -> Footing {
-        let (source, destination) =
-            tokio::join!(look(&self.parties.source), look(&self.parties.destination));
-        match (source, destination) {
-            (Ok(source), Ok(destination)) => self.judge(&source, &destination),
-            (Err(error), _) | (_, Err(error)) => Footing::Loose(error.to_string()),
-        }
+    pub(super) async fn look_at_both(&self) -> (Seen<StorageSeen>, Seen<StorageSeen>) {
+        tokio::join!(look(&self.parties.source), look(&self.parties.destination))
     }
 
-    fn judge(&self, source: &StorageSeen, destination: &StorageSeen) -> Footing {
+    /// One look at both, and what it means.
+    pub(super) async fn footing(&self) -> Footing {
+        let (source, destination) = self.look_at_both().await;
+        self.judge(&source, &destination)
+    }
+
+    /// What a look means.
+    pub(super) fn judge(
+        &self,
+        source: &Seen<StorageSeen>,
+        destination: &Seen<StorageSeen>,
+    ) -> Footing {
+        let (source, destination) = match (source, destination) {
+            (Ok(source), Ok(destination)) => (source, destination),
+            (Err(error), _) | (_, Err(error)) => return Footing::Loose(error.to_string()),
+        };
         let at_source = match self.at_source(source.volume.as_ref()) {
             Ok(status) => status,
             Err(footing) => return footing,

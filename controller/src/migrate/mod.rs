@@ -19,25 +19,25 @@ mod finish;
 mod ground;
 mod own;
 mod preflight;
+mod progress;
+mod record;
 mod redirect;
 mod settle;
 mod sweep;
 mod verify;
 
-use std::time::Instant;
-
-use anyhow::{Context, bail};
 use blockferry_block::SessionId;
-use blockferry_control::api::{DigestStatus, PartyAddress, SettleReply, TermRequest};
+use blockferry_control::ControlError;
+use blockferry_control::api::{PartyAddress, TermRequest};
 
 use crate::network::Network;
 use crate::parties::Parties;
-use crate::report::{Carried, Verified};
 use crate::settings::Driving;
 use crate::show::{Event, Phase, Show};
 
 pub(crate) use begin::{Beginning, drop_orphan, new_session};
 pub(crate) use preflight::preflight;
+pub(crate) use record::Record;
 pub(crate) use verify::compare;
 
 /// What proves to the parties that a controller speaks for a migration.
@@ -73,55 +73,6 @@ pub(crate) struct Migration<'a, N> {
     pub(crate) size: u64,
     /// What was learned on the way, for the report.
     pub(crate) record: Record,
-}
-
-/// What was learned on the way.
-#[derive(Clone, Debug)]
-pub(crate) struct Record {
-    /// When this run began.
-    pub(crate) began: Instant,
-    /// The last settled attempt.
-    pub(crate) settled: Option<SettleReply>,
-    /// How often the commit was tried.
-    pub(crate) commit_tries: u32,
-    /// Bytes on their ways.
-    pub(crate) carried: Carried,
-    /// Longest client request that anybody saw, in milliseconds.
-    pub(crate) longest_request_ms: Option<f64>,
-    /// The digest at the end of the sweep.
-    pub(crate) digest: Option<DigestStatus>,
-    /// The read-back verification.
-    pub(crate) verified: Option<Verified>,
-    /// What the destination's last flush took, in seconds.
-    pub(crate) flush_seconds: Option<f64>,
-    /// Unix time of the request to commit, in seconds.
-    pub(crate) cutover_start: Option<f64>,
-    /// Unix time of the last path's move, in seconds.
-    pub(crate) cutover_end: Option<f64>,
-    /// Generation of the new owner.
-    pub(crate) generation: Option<u64>,
-    /// Client connections that were moved.
-    pub(crate) moved: u64,
-}
-
-impl Record {
-    /// Nothing yet.
-    pub(crate) fn beginning_at(began: Instant) -> Self {
-        Self {
-            began,
-            settled: None,
-            commit_tries: 0,
-            carried: Carried::default(),
-            longest_request_ms: None,
-            digest: None,
-            verified: None,
-            flush_seconds: None,
-            cutover_start: None,
-            cutover_end: None,
-            generation: None,
-            moved: 0,
-        }
-    }
 }
 
 /// What follows a phase.
@@ -167,7 +118,7 @@ impl<N: Network> Migration<'_, N> {
     }
 
     /// A new term for this controller: whatever an older one still has under way is fenced (I12).
-    pub(crate) async fn renew_term(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn renew_term(&mut self) -> Result<(), ControlError> {
         self.identity = take_over(self.parties, &self.identity.migration).await?;
         Ok(())
     }
@@ -178,11 +129,11 @@ impl<N: Network> Migration<'_, N> {
 }
 
 /// Takes a migration over from whichever controller drove it.
-pub(crate) async fn take_over(parties: &Parties, migration: &str) -> anyhow::Result<Identity> {
+pub(crate) async fn take_over(
+    parties: &Parties,
+    migration: &str,
+) -> Result<Identity, ControlError> {
     let request = TermRequest { migration: migration.to_owned(), token: None };
-    let reply = parties.source.term(&request).await.context("cannot take the migration over")?;
-    if reply.term == 0 {
-        bail!("{} gave no term; is it of the same version?", parties.source.address());
-    }
+    let reply = parties.source.term(&request).await?;
     Ok(Identity { migration: migration.to_owned(), token: reply.token, term: reply.term })
 }

@@ -5,17 +5,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use blockferry_control::ControlError;
-use blockferry_control::api::{SettleReply, SettleRequest, VolumeStatus};
+use blockferry_control::api::{SettleReply, SettleRequest};
 use tokio::time::sleep;
 
 use super::ground::{Footing, Voice};
+use super::progress::{Done, progress};
 use super::verify::patient;
 use super::{Migration, Next};
 use crate::network::Network;
-use crate::show::{Phase, Rate};
+use crate::show::{Event, Phase, Rate};
+use crate::survey::{Seen, StorageSeen, look};
 
 /// Pause between two questions; the source itself answers after up to a second.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Shortest time between two looks at what is shown.
+const SHOW_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<N: Network> Migration<'_, N> {
     pub(super) async fn settle(&mut self) -> anyhow::Result<Next> {
@@ -26,61 +31,57 @@ impl<N: Network> Migration<'_, N> {
             match self.parties.source.settle(&request).await {
                 Ok(reply) if reply.settled => return self.settled(reply).await,
                 Ok(reply) => {
-                    if let Some(phase) = self.back_to(&mut voice, &reply).await? {
+                    let (source, destination) = self.look_at_both().await;
+                    if let Some(phase) = self.back_to(&source, &destination)? {
                         return Ok(Next::Go(phase));
+                    }
+                    if shown.elapsed() >= SHOW_INTERVAL {
+                        shown = Instant::now();
+                        self.show_missing(&source, reply.missing);
                     }
                 }
                 Err(error) => self.refused(error, &mut voice).await?,
-            }
-            if shown.elapsed() >= Duration::from_secs(1) {
-                shown = Instant::now();
-                self.show_progress(Phase::Settle, self.size, &Rate::default()).await;
             }
             sleep(ASK_INTERVAL).await;
         }
     }
 
     async fn settled(&mut self, reply: SettleReply) -> anyhow::Result<Next> {
-        if let Ok(Some(volume)) = self.parties.source.status().await {
-            self.remember(&volume);
-        }
+        self.remember(&look(&self.parties.source).await);
         self.record.settled = Some(reply);
         Ok(if self.driving.hold { Next::Hold } else { Next::Go(Phase::Commit) })
     }
 
-    /// Keeps what the source tells of the migration while it still does.
-    pub(super) fn remember(&mut self, source: &VolumeStatus) {
-        let Some(migration) = &source.migration else { return };
-        self.record.carried.grow(migration);
-        if migration.digest.is_some() {
-            self.record.digest.clone_from(&migration.digest);
-        }
-        let longest = self.record.longest_request_ms.unwrap_or(0.0);
-        self.record.longest_request_ms = Some(longest.max(migration.longest_request_ms));
+    fn show_missing(&self, source: &Seen<StorageSeen>, missing: Option<String>) {
+        let done = Done { bytes: self.size, of: self.size };
+        let volume = source.as_ref().map(|seen| seen.volume.as_ref());
+        let mut progress = progress(Phase::Settle, done, &Rate::default(), volume);
+        progress.trouble = progress.trouble.or(missing);
+        self.show.show(&Event::Progress(progress));
     }
 
-    /// The earlier phase that what is missing asks for: the sweep when `W` fell, a comparison when the
-    /// copier read in parts so that there is no digest.
-    async fn back_to(
+    /// The earlier phase that what is missing asks for: the sweep when `W` fell, a comparison when
+    /// the copier read in parts so that there is no digest.
+    fn back_to(
         &self,
-        voice: &mut Voice<'_>,
-        reply: &SettleReply,
+        source: &Seen<StorageSeen>,
+        destination: &Seen<StorageSeen>,
     ) -> anyhow::Result<Option<Phase>> {
-        if let Some(missing) = &reply.missing {
-            voice.say(format!("not settled yet: {missing}"));
-        }
-        match self.footing().await {
+        match self.judge(source, destination) {
             Footing::Firm(_, reserved) if reserved < self.size => return Ok(Some(Phase::Copy)),
             Footing::Lost(why) => bail!("{why}"),
-            Footing::Firm(..) | Footing::Loose(_) => {}
+            Footing::Firm(..) => {}
+            Footing::Loose(_) => return Ok(None),
         }
-        let Ok(Some(volume)) = self.parties.source.status().await else { return Ok(None) };
-        let only_the_digest = volume.durable_address >= self.size
-            && volume.dirty_bytes == 0
-            && volume.migration.is_some_and(|migration| {
-                migration.attached && migration.digest.is_none_or(|d| d.matches.is_none())
-            });
-        Ok((only_the_digest && self.record.verified.is_none()).then_some(Phase::Verify))
+        let volume = source.as_ref().ok().and_then(|seen| seen.volume.as_ref());
+        let only_the_digest = volume.is_some_and(|volume| {
+            let digest = volume.migration.as_ref().and_then(|m| m.digest.as_ref());
+            volume.durable_address >= self.size
+                && volume.dirty_bytes == 0
+                && digest.is_none_or(|digest| digest.matches.is_none())
+        });
+        let is_new = self.record.verified.is_none();
+        Ok((only_the_digest && is_new).then_some(Phase::Verify))
     }
 
     async fn refused(&self, error: ControlError, voice: &mut Voice<'_>) -> anyhow::Result<()> {

@@ -10,12 +10,14 @@ use blockferry_control::api::PauseRequest;
 use blockferry_nbd_session::{Role, RoleClaim};
 use tokio::time::sleep;
 
-use super::ground::{Footing, Ground};
+use super::ground::{Footing, Ground, Voice};
+use super::progress::{Done, progress};
+use super::verify::patient;
 use super::{Migration, Next};
 use crate::copy::{Halt, OrderedCopy, Pace, Side};
 use crate::network::Network;
 use crate::outcome::one_line;
-use crate::show::{Event, Phase, Progress, Rate};
+use crate::show::{Event, Phase, Rate};
 
 /// Pause between two looks at both programs while the copy runs.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -62,7 +64,7 @@ impl Standstill {
 impl<N: Network> Migration<'_, N> {
     pub(super) async fn sweep(&mut self) -> anyhow::Result<Next> {
         let mut pace = self.driving.bandwidth.map(|rate| Pace::new(rate, Instant::now()));
-        let mut standstill = Standstill::default();
+        let (mut standstill, mut voice) = (Standstill::default(), Voice::new(self.show));
         let mut term_is_fresh = true;
         loop {
             let (ground, reserved) = self.firm_ground().await?;
@@ -74,13 +76,14 @@ impl<N: Network> Migration<'_, N> {
             }
             standstill.note(reserved);
             // What an earlier round has under way must not land between the reads of this one.
-            if !term_is_fresh {
-                self.renew_term().await?;
+            if !term_is_fresh && let Err(error) = self.renew_term().await {
+                patient(error, &mut voice).await?;
+                continue;
             }
             term_is_fresh = false;
             match self.round(ground, pace.as_mut()).await? {
                 Round::Complete => {}
-                Round::Broken(Break::Shaken(why)) => self.note(format!("going on soon: {why}")),
+                Round::Broken(Break::Shaken(why)) => voice.say(format!("going on soon: {why}")),
                 Round::Broken(Break::Halted(halt)) => self.get_over(halt, &standstill).await?,
             }
             if standstill.rounds > 0 {
@@ -134,8 +137,7 @@ impl<N: Network> Migration<'_, N> {
                 return Ok(Round::Broken(Break::Shaken(why)));
             }
         };
-        let written = AtomicU64::new(start);
-        let manner = self.driving.manner;
+        let (written, manner) = (AtomicU64::new(start), self.driving.manner);
         let copy = OrderedCopy::new((&source, &destination), start, manner, pace, &written);
         let round = tokio::select! {
             ended = copy.run() => match ended {
@@ -173,11 +175,12 @@ impl<N: Network> Migration<'_, N> {
     }
 
     /// Shows how far the copy is; ends when the ground moves under it.
-    async fn watch(&self, ground: Ground, written: &AtomicU64) -> anyhow::Result<String> {
+    async fn watch(&mut self, ground: Ground, written: &AtomicU64) -> anyhow::Result<String> {
         let mut rate = Rate::default();
         loop {
             sleep(LOOK_INTERVAL).await;
-            match self.footing().await {
+            let (source, destination) = self.look_at_both().await;
+            match self.judge(&source, &destination) {
                 Footing::Firm(now, _) if now != ground => {
                     return Ok("a storage program was restarted".to_owned());
                 }
@@ -185,43 +188,12 @@ impl<N: Network> Migration<'_, N> {
                 // A program that does not answer for a while may still serve the copy.
                 Footing::Firm(..) | Footing::Loose(_) => {}
             }
+            self.remember(&source);
             let position = written.load(Ordering::Relaxed);
             rate.note(Instant::now(), position);
-            self.show_progress(Phase::Copy, position, &rate).await;
+            let done = Done { bytes: position, of: self.size };
+            let volume = source.as_ref().map(|seen| seen.volume.as_ref());
+            self.show.show(&Event::Progress(progress(Phase::Copy, done, &rate, volume)));
         }
-    }
-
-    /// Shows where both sides stand. One that cannot be asked is the trouble that is shown.
-    pub(super) async fn show_progress(&self, phase: Phase, position: u64, rate: &Rate) {
-        let mut progress = Progress {
-            phase,
-            done_bytes: position,
-            total_bytes: self.size,
-            bytes_per_second: rate.bytes_per_second(),
-            seconds_left: rate.seconds_left(self.size.saturating_sub(position)),
-            reserved_address: position,
-            read_cursor: position,
-            mirrored_bytes: 0,
-            dirty_bytes: 0,
-            in_flight_updates: 0,
-            paused: false,
-            trouble: None,
-        };
-        match self.parties.source.status().await {
-            Ok(Some(volume)) => {
-                progress.reserved_address = volume.reserved_address;
-                progress.read_cursor = volume.read_cursor;
-                progress.dirty_bytes = volume.dirty_bytes;
-                progress.in_flight_updates = volume.in_flight_updates;
-                if let Some(migration) = volume.migration {
-                    progress.mirrored_bytes = migration.mirrored_bytes;
-                    progress.paused = migration.paused;
-                    progress.trouble = migration.trouble;
-                }
-            }
-            Ok(None) => progress.trouble = Some("the source has no such volume".to_owned()),
-            Err(error) => progress.trouble = Some(error.to_string()),
-        }
-        self.show.show(&Event::Progress(progress));
     }
 }

@@ -1,5 +1,6 @@
 //! A bar on a terminal.
 
+use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -45,7 +46,8 @@ impl Show for Terminal {
             Event::Note { .. } => self.bar.println(text(event)),
             Event::Plan { .. } | Event::Copier { .. } | Event::Held { .. } | Event::Done(_) => {
                 self.bar.finish_and_clear();
-                println!("{}", text(event));
+                // A terminal that went away is no reason to stop.
+                let _ = writeln!(std::io::stdout(), "{}", text(event));
             }
         }
     }

@@ -69,7 +69,8 @@ impl Extent {
 
     /// Whether the two share at least one byte.
     pub const fn overlaps(self, other: Self) -> bool {
-        self.start < other.end && other.start < self.end
+        let empty = self.is_empty() || other.is_empty();
+        !empty && self.start < other.end && other.start < self.end
     }
 
     /// The bytes that both hold; `None` when they share none.
@@ -133,6 +134,13 @@ mod tests {
         assert!(!a.overlaps(Extent::between(10, 20)));
         assert!(a.overlaps(Extent::between(9, 10)));
         assert_eq!(a.intersection(Extent::between(10, 20)), None);
+    }
+
+    #[test]
+    fn an_empty_extent_overlaps_nothing_even_inside_another() {
+        let a = Extent::between(0, 10);
+        let empty = Extent::between(5, 5);
+        assert!(!a.overlaps(empty) && !empty.overlaps(a) && !empty.overlaps(empty));
     }
 
     #[test]

@@ -89,8 +89,12 @@ impl Bytewise {
         whole.copied().unwrap_or(Whole::Other)
     }
 
-    /// Whether the piece shows a write of this run, in part at least.
+    /// Whether the piece shows a write of this run, in part at least. A few bytes may look like one by
+    /// chance.
     fn is_ours(&self, piece: Extent) -> bool {
+        if piece.len() < CELL as u64 {
+            return false;
+        }
         match self.whole(piece) {
             Whole::Zero => false,
             Whole::Stamp(stamp) => stamp.run == self.run,
@@ -115,6 +119,10 @@ impl Content<Value> for Bytewise {
             (Whole::Zero, Value::Stamp(_)) if long => false,
             _ => value.is(piece, self.bytes_of(piece)),
         }
+    }
+
+    fn is_sure(&self, piece: Extent, value: &Value) -> bool {
+        !value.is_open(piece)
     }
 
     fn is_mixture(&self, piece: Extent, values: &[Value]) -> bool {

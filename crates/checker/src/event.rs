@@ -45,8 +45,15 @@ pub trait Content<V> {
     /// Whether the piece has this value.
     fn is(&self, piece: Extent, value: &V) -> bool;
 
+    /// Whether [`Content::is`] cannot be mistaken about this value. Of what is unknown it can: a mixture
+    /// of writes looks unknown, too.
+    fn is_sure(&self, piece: Extent, value: &V) -> bool {
+        let _ = (piece, value);
+        true
+    }
+
     /// Whether every byte of the piece is of one of these values. It is asked when the piece as a
-    /// whole is none of them and a write was under way during the read; `false` means that blocks are
+    /// whole may be none of them and a write was under way during the read; `false` means that blocks are
     /// read and written in one piece even so.
     fn is_mixture(&self, piece: Extent, values: &[V]) -> bool {
         let _ = (piece, values);

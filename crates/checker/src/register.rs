@@ -150,7 +150,8 @@ impl<V: Copy + PartialEq> Register<V> {
         self.resolve()
     }
 
-    /// The candidates that the read may have returned; none for a mixture, which proves nothing.
+    /// The candidates that the read may have returned; none for what may be a mixture, which proves
+    /// nothing.
     fn judge(
         &self,
         at: Tick,
@@ -158,19 +159,16 @@ impl<V: Copy + PartialEq> Register<V> {
         piece: Extent,
         content: &impl Content<V>,
     ) -> Result<Vec<WriteId>, Fault> {
-        let mut known = false;
-        let mut legal = Vec::new();
-        for candidate in self.candidates.iter().filter(|c| content.is(piece, &c.value)) {
-            known = true;
-            if self.may(candidate, begin, at) {
-                legal.push(candidate.id);
-            }
+        let equal = || self.candidates.iter().filter(|c| content.is(piece, &c.value));
+        let legal: Vec<_> = equal().filter(|c| self.may(c, begin, at)).collect();
+        let sure = legal.iter().all(|c| content.is_sure(piece, &c.value));
+        if legal.is_empty() && !self.is_mixture(at, begin, piece, content) {
+            let known = equal().next().is_some();
+            return Err(if known { self.why_not(begin) } else { Fault::NoCandidate });
         }
-        match (known, legal.is_empty()) {
-            (_, false) => Ok(legal),
-            (true, true) => Err(self.why_not(begin)),
-            (false, true) if self.raced(at, begin, piece, content) => Ok(legal),
-            (false, true) => Err(Fault::NoCandidate),
+        match sure || !self.raced(at, begin) {
+            true => Ok(legal.into_iter().map(|c| c.id).collect()),
+            false => Ok(Vec::new()),
         }
     }
 
@@ -185,11 +183,17 @@ impl<V: Copy + PartialEq> Register<V> {
         })
     }
 
+    /// Whether a write was under way during the read.
+    fn raced(&self, at: Tick, begin: Tick) -> bool {
+        let mut legal = self.candidates.iter().filter(|c| self.may(c, begin, at));
+        legal.any(|c| c.acknowledged > begin && c.given_up > begin)
+    }
+
     /// Whether the content is what a read gets that runs into a write: some bytes old, some new.
-    fn raced(&self, at: Tick, begin: Tick, piece: Extent, content: &impl Content<V>) -> bool {
-        let legal = || self.candidates.iter().filter(|c| self.may(c, begin, at));
-        legal().any(|c| c.acknowledged > begin && c.given_up > begin)
-            && content.is_mixture(piece, &legal().map(|c| c.value).collect::<Vec<_>>())
+    fn is_mixture(&self, at: Tick, begin: Tick, piece: Extent, content: &impl Content<V>) -> bool {
+        let legal = self.candidates.iter().filter(|c| self.may(c, begin, at));
+        let values: Vec<_> = legal.map(|c| c.value).collect();
+        self.raced(at, begin) && content.is_mixture(piece, &values)
     }
 
     fn why_not(&self, begin: Tick) -> Fault {
@@ -308,11 +312,10 @@ impl<V: Copy + PartialEq> Register<V> {
             })
     }
 
-    /// Becomes the register of both pieces, keeping what is proved of either.
+    /// Becomes the register of both pieces. Where what is proved of them differs, one value is left, and
+    /// whatever happens from now on comes after it.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (a, b) in self.candidates.iter_mut().zip(&other.candidates) {
-            a.first_end = a.first_end.max(b.first_end);
-            a.last_begin = a.last_begin.min(b.last_begin);
             a.seen &= b.seen;
         }
     }

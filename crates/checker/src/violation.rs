@@ -14,6 +14,9 @@ use crate::value::{Value, is_zero};
 /// Violations that are kept with all their details; of the others only the number is.
 pub const KEPT_MAX: usize = 64;
 
+/// Legal values of one block that are named.
+const LEGAL_MAX: usize = 4;
+
 /// Different contents of one block that are named.
 const RUNS_MAX: usize = 4;
 
@@ -70,7 +73,11 @@ impl Violation {
     pub(crate) fn new(finding: &Finding<Value>, bytes: &[u8], run: u64, request: String) -> Self {
         let piece = finding.piece;
         let runs = runs(piece, bytes);
-        let legal: Vec<_> = finding.legal.iter().map(ToString::to_string).collect();
+        let legal = finding.legal.iter().take(LEGAL_MAX);
+        let mut legal: Vec<_> = legal.map(ToString::to_string).collect();
+        if let Some(more) = finding.legal.len().checked_sub(LEGAL_MAX).filter(|more| *more > 0) {
+            legal.push(format!("one of {more} more"));
+        }
         Self {
             kind: kind(&runs, run, finding),
             start: piece.start(),

@@ -123,7 +123,7 @@ impl Writer {
         shared.statistics().time(step, self.connection, sent, begin.elapsed());
         match answer {
             Ok(Ok(reply)) => return Some(reply),
-            Ok(Err(failure)) => self.failed(step, &failure.to_string()),
+            Ok(Err(failure)) => self.failed(step, failure.to_string().trim_start()),
             Err(_) => self.failed(step, &format!("no answer in {:?}", begin.elapsed())),
         }
         None

@@ -159,6 +159,29 @@ fn a_write_of_unknown_outcome_stays_possible_until_a_later_one_is_acknowledged()
 }
 
 #[test]
+fn a_slow_read_does_not_bring_a_superseded_write_back_for_others() {
+    let mut history = History::new();
+    let held = history.begin_read(block(0));
+    let lost = history.begin(block(0), 1);
+    assert_eq!(history.end(lost, Outcome::Unknown), []);
+    history.write(block(0), 2);
+    assert_eq!(history.read(block(0), 1), [Fault::Overwritten]);
+    assert_eq!(history.end_read(held, &All(1)), [], "it began before 2");
+}
+
+#[test]
+fn a_write_that_was_given_up_and_seen_beside_a_later_one_may_be_the_last() {
+    let mut history = History::new();
+    let lost = history.begin(block(0), 1);
+    assert_eq!(history.end(lost, Outcome::Unknown), []);
+    let later = history.begin(block(0), 2);
+    assert_eq!(history.read(block(0), 1), []);
+    assert_eq!(history.end(later, Outcome::Acknowledged), []);
+    assert_eq!(history.read(block(0), 1), []);
+    assert_eq!(history.read(block(0), 2), [Fault::NoCandidate]);
+}
+
+#[test]
 fn a_refused_write_is_never_seen() {
     let mut history = History::new();
     let refused = history.begin(block(0), 1);
@@ -211,6 +234,46 @@ fn a_mixture_is_legal_only_beside_a_write_and_only_of_what_is_legal() {
     assert_eq!(history.end(write, Outcome::Acknowledged), []);
     let late = history.begin_read(block(0));
     assert_eq!(history.end_read(late, &Mixture(&[2, 3])), [Fault::NoCandidate]);
+}
+
+#[test]
+fn writes_that_met_may_leave_one_of_them_but_no_mixture() {
+    let mut history = History::new();
+    let (a, b) = (history.begin(block(0), 1), history.begin(block(0), 2));
+    assert_eq!(history.end(a, Outcome::Acknowledged), []);
+    assert_eq!(history.end(b, Outcome::Acknowledged), []);
+    let read = history.begin_read(block(0));
+    assert_eq!(history.end_read(read, &Mixture(&[1, 2])), [Fault::NoCandidate]);
+    assert_eq!(history.read(block(0), 2), []);
+}
+
+#[test]
+fn what_only_looks_like_the_initial_content_proves_nothing_beside_a_write() {
+    struct LooksInitial;
+    impl Content<u64> for LooksInitial {
+        fn is(&self, _: Extent, value: &u64) -> bool {
+            *value == INITIAL
+        }
+        fn is_sure(&self, _: Extent, value: &u64) -> bool {
+            *value != INITIAL
+        }
+    }
+    let mut history = History::new();
+    let write = history.begin(block(0), 1);
+    let slow = history.begin_read(block(0));
+    assert_eq!(history.read(block(0), 1), []);
+    assert_eq!(history.end_read(slow, &LooksInitial), [], "it may have met the write");
+    assert_eq!(history.end(write, Outcome::Acknowledged), []);
+    let write = history.begin(block(1), 1);
+    assert_eq!(history.read(block(1), 1), []);
+    let read = history.begin_read(block(1));
+    assert_eq!(history.end_read(read, &LooksInitial), [Fault::NoCandidate], "1 was there");
+    assert_eq!(history.end(write, Outcome::Acknowledged), []);
+    let write = history.begin(block(2), 1);
+    let read = history.begin_read(block(2));
+    assert_eq!(history.end_read(read, &LooksInitial), []);
+    assert_eq!(history.read(block(2), 1), []);
+    assert_eq!(history.end(write, Outcome::Acknowledged), []);
 }
 
 #[test]

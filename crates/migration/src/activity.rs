@@ -108,6 +108,12 @@ impl ActivityLog {
         }
     }
 
+    /// The batch could not be written: its units are not logged, and asked for again by the next
+    /// update. Those that were to leave may be found by a restart, which costs a resync.
+    pub fn batch_failed(&mut self, id: BatchId) {
+        self.writing.take_if(|(writing, _)| *writing == id);
+    }
+
     /// Lets every durable unit go that `keep` does not accept; the next batch removes them.
     pub fn retain(&mut self, keep: impl FnMut(Extent) -> bool) {
         let dropped = self.durable.retain(keep);

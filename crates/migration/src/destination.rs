@@ -73,6 +73,7 @@ pub struct Destination {
     copying: Option<Extent>,
     mirroring: usize,
     write_through: bool,
+    promised: Option<Attempt>,
     faults: Faults,
 }
 
@@ -106,6 +107,7 @@ impl Destination {
             copying: None,
             mirroring: 0,
             write_through: false,
+            promised: None,
             faults: Faults::default(),
         }
     }
@@ -122,6 +124,7 @@ impl Destination {
     pub fn with_ready(mut self, attempt: Attempt) -> Self {
         self.phase = Phase::Ready(attempt);
         self.write_through = true;
+        self.promised = Some(attempt);
         self
     }
 
@@ -158,6 +161,13 @@ impl Destination {
     /// The run of the source that is attached.
     pub fn source_boot(&self) -> Option<BootId> {
         self.source_boot
+    }
+
+    /// The last attempt for which a `Ready` record became durable. An attach does not take it back:
+    /// one that arrives late, after the source has committed to it, must not keep the destination
+    /// from owning (L3).
+    pub fn promised(&self) -> Option<Attempt> {
+        self.promised
     }
 
     /// Whether mirror writes must be durable before they are answered (from Ready on).
@@ -310,6 +320,7 @@ impl Destination {
     pub fn ready_durable(&mut self, epoch: u64, attempt: Attempt) -> Result<(), Refusal> {
         self.check_epoch(epoch)?;
         self.phase = Phase::Ready(attempt);
+        self.promised = Some(attempt);
         Ok(())
     }
 
@@ -397,5 +408,20 @@ mod tests {
         destination.checkpoint_done(address);
         assert_eq!(destination.ready_begin(epoch), Ok(()));
         assert!(destination.is_write_through());
+    }
+
+    #[test]
+    fn l3_an_attach_that_arrives_late_takes_no_promise_back() {
+        let (mut destination, epoch) = attached();
+        copy(&mut destination, epoch, SIZE);
+        let (address, _) = destination.checkpoint_begin(epoch).expect("valid");
+        destination.checkpoint_done(address);
+        destination.ready_begin(epoch).expect("all is durable");
+        destination.ready_durable(epoch, Attempt(3)).expect("valid");
+        destination.attach_begin(BootId(1));
+        destination.attach_finish().expect("idle");
+        assert_eq!(destination.phase(), Phase::Receiving);
+        assert_eq!(destination.promised(), Some(Attempt(3)));
+        assert!(destination.is_write_through(), "what was promised stays durable");
     }
 }

@@ -74,6 +74,12 @@ impl InFlight {
         }
     }
 
+    /// Notes all of them as applied at the source alone: what a migration that begins now knows of
+    /// those under way.
+    pub fn set_all_local_only(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.local_only = entry.extent);
+    }
+
     /// Erases an answered operation and wakes those that waited for it alone.
     pub fn erase(&mut self, id: OpId) {
         let Some(start) = self.starts.remove(&id) else { return };
@@ -110,6 +116,16 @@ impl InFlight {
             .values()
             .filter(|entry| entry.mode == Mode::Exclusive && entry.blockers == 0)
             .map(|entry| entry.extent)
+    }
+
+    /// The number that the next operation will get.
+    pub fn next(&self) -> OpId {
+        OpId(self.arrivals)
+    }
+
+    /// Whether an exclusive operation that arrived before `end` has not been erased.
+    pub fn has_update_before(&self, end: OpId) -> bool {
+        self.entries.iter().any(|((_, id), entry)| *id < end && entry.mode == Mode::Exclusive)
     }
 
     /// Number of recorded operations.

@@ -38,6 +38,9 @@ pub struct ConnectOptions {
     pub block_status: bool,
     /// How long connecting and the handshake may take together.
     pub timeout: Duration,
+    /// A TCP connection is lost when the server's system takes nothing for so long; otherwise that
+    /// can last a quarter of an hour.
+    pub silence_max: Option<Duration>,
 }
 
 /// What came of a fence.
@@ -95,6 +98,7 @@ impl ConnectOptions {
             role_required: true,
             block_status: true,
             timeout: TIMEOUT_DEFAULT,
+            silence_max: None,
         }
     }
 }
@@ -126,6 +130,10 @@ pub async fn connect(options: &ConnectOptions) -> Result<Link, ConnectError> {
         return Err(unexpected(address));
     };
     options.check_role(&joined)?;
+    if let Some(silence) = options.silence_max {
+        let lose = stream.lose_after(silence);
+        lose.map_err(|source| ConnectError::Network { address: address.clone(), source })?;
+    }
     let shared = Shared::new(joined);
     tokio::spawn(drive(stream, inbox, shared.clone()));
     Ok(Link::new(shared))

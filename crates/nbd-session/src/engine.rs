@@ -75,12 +75,14 @@ pub(crate) async fn run(
         limits,
     };
     let end = poll_fn(|cx| engine.poll(cx)).await;
-    let Engine { stream, mut parked, .. } = engine;
+    let Engine { stream, device, mut parked, .. } = engine;
     match end {
         SessionEnd::Cut => stream.cut(),
         _ => drop(stream),
     }
-    // What was begun at the device is waited for, though nobody is left to be told.
+    // What was begun at the device is waited for, though nobody is left to be told. A device that
+    // holds requests learns from being dropped that it need not begin them any more.
+    drop(device);
     while parked.next().await.is_some() {}
     end
 }

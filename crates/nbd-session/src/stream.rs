@@ -81,6 +81,13 @@ impl Stream {
         SockRef::from(stream).set_tcp_keepalive(&keepalive)
     }
 
+    /// Counts a TCP connection as lost when what was sent is not taken by the other system for so
+    /// long: without data under way that is what the probes are for.
+    pub(crate) fn lose_after(&self, silence: Duration) -> io::Result<()> {
+        let Self::Tcp(stream) = self else { return Ok(()) };
+        SockRef::from(stream).set_tcp_user_timeout(Some(silence))
+    }
+
     /// Who is at the other end; a TCP peer that has gone already counts as unspecified.
     pub fn peer(&self) -> Peer {
         match self {

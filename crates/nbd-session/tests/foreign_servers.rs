@@ -202,6 +202,24 @@ async fn a_servers_block_sizes_bind_the_link() {
 }
 
 #[tokio::test]
+async fn effects_longer_than_4_gib_go_in_pieces_where_the_framing_is_compact() {
+    let server = Foreign::nbdkit(&["memory", "10G"]).await;
+    let link = server.link().await;
+    let size = link.info().size;
+    soon(link.request(write(size - 4096, vec![1; 4096]))).await.unwrap();
+    let whole = extent(0, size);
+    let zeroes =
+        Request::WriteZeroes { extent: whole, fua: false, no_hole: false, fast_zero: false };
+    assert_eq!(soon(link.request(zeroes)).await, Ok(Reply::Done));
+    assert_eq!(bytes(soon(link.request(read(size - 4096, 4096))).await.unwrap()), vec![0; 4096]);
+    let trim = Request::Trim { extent: whole, fua: false };
+    assert_eq!(soon(link.request(trim)).await, Ok(Reply::Done));
+    let status = Request::BlockStatus { extent: whole, one: false };
+    let Ok(Reply::BlockStatus(segments)) = soon(link.request(status)).await else { panic!() };
+    assert!(segments.iter().all(|segment| segment.state == SegmentState::HOLE));
+}
+
+#[tokio::test]
 async fn a_foreign_servers_failures_come_through() {
     let script = [
         "eval",

@@ -217,10 +217,7 @@ impl Machine {
             return;
         }
         self.phase = Phase::Direct { front: link };
-        for id in self.table.find(|entry| entry.place == Place::Ghost) {
-            self.table.remove(id);
-            self.effects.push_back(Effect::Forget(id));
-        }
+        self.forget(Entry::is_ghost);
         self.send_waiting(link, Entry::is_waiting);
     }
 
@@ -232,11 +229,13 @@ impl Machine {
             self.lost(old);
         }
         let timeout = self.client_timeout;
-        let late = |entry: &Entry| {
-            entry.is_waiting() && now.saturating_duration_since(entry.arrived) >= timeout
-        };
-        for id in self.table.find(late) {
+        let late = |entry: &Entry| now.saturating_duration_since(entry.arrived) >= timeout;
+        for id in self.table.find(|entry| entry.is_waiting() && late(entry)) {
             self.fail(id, no_upstream(timeout));
+        }
+        if self.closed {
+            // The server has been away for so long that it will not be waited for any longer.
+            self.forget(|entry| entry.is_ghost() && late(entry));
         }
     }
 
@@ -246,12 +245,15 @@ impl Machine {
             Phase::Moving { until, .. } => Some(until),
             _ => None,
         };
-        let timeout = self.table.oldest_waiting().map(|arrived| arrived + self.client_timeout);
+        let closed = self.closed;
+        let oldest = self.table.oldest(|e| e.is_waiting() || (closed && e.is_ghost()));
+        let timeout = oldest.map(|arrived| arrived + self.client_timeout);
         drain.into_iter().chain(timeout).min()
     }
 
-    /// The client is gone: what no server has is dropped; what one has ends, so that no write of
-    /// this client lands after a newer one of its next connection.
+    /// The client is gone: nothing is sent any more. What a server has or may have still ends, by
+    /// its answer or a fence, so that no write of this client lands after a newer one of its next
+    /// connection.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.drop_what_nobody_wants();
@@ -286,7 +288,8 @@ impl Machine {
 
     /// The longest time that a request has taken, answered or not.
     pub(crate) fn longest(&self, now: Instant) -> Duration {
-        let oldest = self.table.oldest().map(|arrived| now.saturating_duration_since(arrived));
+        let oldest = self.table.oldest(|entry| !entry.is_ghost());
+        let oldest = oldest.map(|arrived| now.saturating_duration_since(arrived));
         self.longest.max(oldest.unwrap_or_default())
     }
 
@@ -295,7 +298,7 @@ impl Machine {
     }
 
     pub(crate) fn unanswered(&self) -> usize {
-        self.table.count(|entry| entry.place != Place::Ghost)
+        self.table.count(|entry| !entry.is_ghost())
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -335,10 +338,7 @@ impl Machine {
 
     fn send_waiting(&mut self, link: Generation, wanted: impl Fn(&Entry) -> bool) {
         for id in self.table.find(wanted) {
-            if self.closed {
-                self.table.remove(id);
-                self.effects.push_back(Effect::Answer(id, Err(client_is_gone())));
-            } else if let Some(entry) = self.table.get_mut(id) {
+            if let Some(entry) = self.table.get_mut(id) {
                 self.replayed += u64::from(entry.place == Place::Stranded);
                 entry.place = Place::Sent(link);
                 self.effects.push_back(Effect::Send(id, link, entry.request.clone()));
@@ -348,9 +348,16 @@ impl Machine {
 
     fn drop_what_nobody_wants(&mut self) {
         if self.closed {
-            for id in self.table.find(|entry| entry.is_waiting() && !entry.needs_fence()) {
+            for id in self.table.find(Entry::is_waiting) {
                 self.fail(id, client_is_gone());
             }
+        }
+    }
+
+    fn forget(&mut self, wanted: impl Fn(&Entry) -> bool) {
+        for id in self.table.find(wanted) {
+            self.table.remove(id);
+            self.effects.push_back(Effect::Forget(id));
         }
     }
 

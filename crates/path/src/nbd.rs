@@ -17,6 +17,8 @@ use crate::fabric::{CallError, Fabric, FenceOutcome, Link, Opening, UpstreamErro
 
 /// Longest time for connecting with its handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server whose system takes nothing for so long is gone: its host died, or the network is cut.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Longest time for a fence: the server may have to wait for a slow disk first.
 const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -77,6 +79,7 @@ impl<L: Locate> Fabric for NbdFabric<L> {
             role: Some(RoleClaim { generation, standby, ..self.claim.clone() }),
             role_required: self.roles_known.load(Ordering::Relaxed),
             timeout: CONNECT_TIMEOUT,
+            silence_max: Some(SILENCE_MAX),
             ..ConnectOptions::new(to.address.clone(), to.export.clone())
         };
         let link = connect(&options).await.map_err(explain)?;

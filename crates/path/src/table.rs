@@ -70,14 +70,9 @@ impl Table {
         self.entries.values().filter(|entry| wanted(entry)).count()
     }
 
-    /// When the longest waiting request that is on no live link arrived.
-    pub(crate) fn oldest_waiting(&self) -> Option<Instant> {
-        self.entries.values().find(|entry| entry.is_waiting()).map(|entry| entry.arrived)
-    }
-
-    /// When the longest unanswered request arrived.
-    pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.entries.values().find(|entry| entry.place != Place::Ghost).map(|entry| entry.arrived)
+    /// When the oldest of the requests wanted arrived.
+    pub(crate) fn oldest(&self, wanted: impl Fn(&Entry) -> bool) -> Option<Instant> {
+        self.entries.values().find(|entry| wanted(entry)).map(|entry| entry.arrived)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -89,6 +84,11 @@ impl Entry {
     /// Whether a client waits for it and no server works on it.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.place, Place::Held | Place::Stranded)
+    }
+
+    /// Whether it was answered while an older copy of it may still execute.
+    pub(crate) fn is_ghost(&self) -> bool {
+        self.place == Place::Ghost
     }
 
     /// Whether an older copy of it may still change the volume: sending it again, or sending a

@@ -5,12 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use blockferry_block::Extent;
+use blockferry_migration::in_flight::{InFlight, Mode, OpId};
 
 use crate::content::{BLOCK, Content, Stamp, blocks};
 use crate::executor::{MILLIS, Pid, Signal, Sim, first};
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
 use crate::network::{Connection, Host, Network};
-use crate::registers::{Registers, Tick};
+use crate::registers::Tick;
 use crate::route::RETRY;
 use crate::witness::Witness;
 
@@ -27,6 +28,10 @@ pub struct Load {
     pub blocks_max: u64,
     /// Requests of one worker before it slows down.
     pub requests: u64,
+    /// Whether requests may overlap others that are not answered. A switch for which a request may
+    /// be sent again holds such requests back: what was perhaps executed must not be seen and
+    /// overwritten before it is executed again.
+    pub overlapping: bool,
     /// Most requests go to so few blocks.
     pub hot_blocks: u64,
 }
@@ -37,8 +42,8 @@ pub struct Clients {
     network: Rc<Network>,
     witness: Rc<Witness>,
     load: Load,
-    /// What every block may hold.
-    pub registers: RefCell<Registers>,
+    record: RefCell<InFlight>,
+    granted: Signal,
     connections: Vec<Rc<Downstream>>,
     stamps: Cell<u64>,
     finishing: Cell<bool>,
@@ -68,9 +73,6 @@ struct Path {
 impl Clients {
     /// Clients that have not begun.
     pub fn new(witness: &Rc<Witness>, network: &Rc<Network>, load: Load) -> Rc<Self> {
-        let disk = &witness.source_disk;
-        let all = blocks(Extent::whole(witness.size));
-        let registers = Registers::new(all.map(|block| disk.peek(block)));
         let connections = (1..=load.connections).map(|session| {
             Rc::new(Downstream {
                 session: Session(session),
@@ -87,7 +89,8 @@ impl Clients {
             network: network.clone(),
             witness: witness.clone(),
             load,
-            registers: RefCell::new(registers),
+            record: RefCell::default(),
+            granted: Signal::default(),
             connections: connections.collect(),
             stamps: Cell::new(0),
             finishing: Cell::new(false),
@@ -216,15 +219,17 @@ impl Clients {
 
     async fn read(&self, downstream: &Downstream) {
         let extent = self.extent();
-        let begun = self.registers.borrow_mut().tick();
+        let turn = self.turn(extent, Mode::Shared).await;
+        let begun = self.witness.registers.borrow_mut().tick();
         let (reply, _) = self.send(downstream, Request::Read(extent)).await;
+        self.end_turn(turn);
         let Reply::Content(content) = reply else { return };
         self.witness.sim.trace(|| {
             let stamps: Vec<_> = content.iter().map(Stamp::to_string).collect();
             format!("read {extent} by {:?}: {}", downstream.session, stamps.join(" "))
         });
         let first = blocks(extent).start;
-        let fault = self.registers.borrow_mut().end_read(first, &content, begun);
+        let fault = self.witness.registers.borrow_mut().end_read(first, &content, begun);
         fault.into_iter().for_each(|fault| self.witness.violate(fault));
     }
 
@@ -236,17 +241,42 @@ impl Clients {
         let stamp = if trim { Stamp::of_trim(number) } else { Stamp::of_write(number) };
         let fua = self.sim.draw(|random| random.one_in(8));
         let content: Content = blocks(extent).map(|_| stamp).collect();
-        self.registers.borrow_mut().begin_write(blocks(extent), stamp);
+        let turn = self.turn(extent, Mode::Exclusive).await;
+        self.witness.registers.borrow_mut().begin_write(blocks(extent), stamp);
         self.sim.trace(|| format!("send {stamp} {extent} by {:?}", downstream.session));
         let (_, sent) = self.send(downstream, Request::Update { extent, content, fua }).await;
+        self.end_turn(turn);
         self.sim.trace(|| format!("done {stamp} {extent}"));
-        let fault = self.registers.borrow_mut().end_write(blocks(extent), stamp, sent, fua);
+        let fault = self.witness.registers.borrow_mut().end_write(blocks(extent), stamp, sent, fua);
         fault.into_iter().for_each(|fault| self.witness.violate(fault));
+    }
+
+    /// Waits until nothing overlaps that is not answered.
+    async fn turn(&self, extent: Extent, mode: Mode) -> Option<OpId> {
+        if self.load.overlapping {
+            return None;
+        }
+        let id = self.record.borrow_mut().admit(extent, mode);
+        loop {
+            let granted = self.granted.wait();
+            if self.record.borrow().is_granted(id) {
+                return Some(id);
+            }
+            granted.await;
+        }
+    }
+
+    fn end_turn(&self, turn: Option<OpId>) {
+        if let Some(id) = turn {
+            self.record.borrow_mut().erase(id);
+            self.record.borrow_mut().take_granted();
+            self.granted.raise();
+        }
     }
 
     async fn flush(&self, downstream: &Downstream) {
         let (_, sent) = self.send(downstream, Request::Flush).await;
-        self.registers.borrow_mut().end_flush(sent);
+        self.witness.registers.borrow_mut().end_flush(sent);
     }
 
     /// Sends a request until it is answered; again only after its older copy can no longer execute
@@ -255,7 +285,10 @@ impl Clients {
         let mut oldest = 0;
         loop {
             let path = downstream.path_after(oldest).await;
-            let sent = self.registers.borrow_mut().tick();
+            if oldest > 0 {
+                self.witness.resent(&request);
+            }
+            let sent = self.witness.registers.borrow_mut().tick();
             let call = Call::Request(request.clone());
             match path.connection.call(call).await {
                 Ok(reply @ (Reply::Done | Reply::Content(_))) => return (reply, sent),

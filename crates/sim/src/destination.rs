@@ -10,7 +10,7 @@ use blockferry_migration::digest::Frontier;
 use blockferry_migration::source::{SessionKey, Source};
 
 use crate::content::{Content, with_pieces};
-use crate::executor::{MILLIS, Pid, Signal, Sim};
+use crate::executor::{Lock, MILLIS, Pid, Signal, Sim};
 use crate::fences::Fences;
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
 use crate::network::{Answer, ConnectionId, Serve};
@@ -32,6 +32,9 @@ pub struct DestinationProgram {
     machine: RefCell<Destination>,
     owner: RefCell<Option<Rc<Volume>>>,
     owning: Cell<bool>,
+    /// Attaches, checkpoints and promises exclude one another while a record is written: an attach
+    /// that answered the address of before would be contradicted by the next restart.
+    steps: Lock,
     fences: Rc<Fences>,
     roles: RefCell<BTreeMap<ConnectionId, Role>>,
     changed: Signal,
@@ -52,6 +55,7 @@ impl DestinationProgram {
             witness: witness.clone(),
             owner: RefCell::default(),
             owning: Cell::new(false),
+            steps: Lock::default(),
             fences: Fences::from_records(fences),
             roles: RefCell::default(),
             changed: Signal::default(),
@@ -104,7 +108,12 @@ impl DestinationProgram {
                 return STALE;
             }
             // The source forwards only after its commit record (D1.5).
-            Role::Forward(..) => drop(self.own().await),
+            Role::Forward(..) => {
+                let owned = self.own().await;
+                if !matches!(owned, Reply::Done) {
+                    return owned;
+                }
+            }
             _ => {}
         }
         self.roles.borrow_mut().insert(connection, role);
@@ -112,6 +121,7 @@ impl DestinationProgram {
     }
 
     async fn fence(&self, session: Session, generation: Generation) -> Reply {
+        self.witness.note("fencing", || format!("{session:?} {generation:?}"));
         self.fences.raise(session, generation);
         let record = DestinationRecord::Fence(session, generation);
         self.witness.destination_journal.append(record).await;
@@ -203,6 +213,8 @@ impl DestinationProgram {
         if self.owning.get() {
             return Reply::Refused("the volume has another owner");
         }
+        let _step = self.steps.turn().await;
+        self.witness.note("attach", || format!("of boot {boot}"));
         self.machine.borrow_mut().attach_begin(BootId(boot));
         self.changed.raise();
         loop {
@@ -225,16 +237,19 @@ impl DestinationProgram {
         let news = async {
             loop {
                 let changed = self.changed.wait();
-                let machine = self.machine.borrow();
-                if machine.epoch() != epoch || machine.reserved() > above {
+                if self.has_news(epoch, above) {
                     return;
                 }
-                drop(machine);
                 changed.await;
             }
         };
         self.sim.timeout(RESERVED_WAIT, news).await;
         self.standing()
+    }
+
+    fn has_news(&self, epoch: u64, above: u64) -> bool {
+        let machine = self.machine.borrow();
+        machine.epoch() != epoch || machine.reserved() > above
     }
 
     fn standing(&self) -> Reply {
@@ -255,8 +270,10 @@ impl DestinationProgram {
     }
 
     async fn finish_checkpoint(&self, epoch: u64, address: u64) -> Reply {
+        let _step = self.steps.turn().await;
         let state = self.machine.borrow().checkpoint_state(epoch, address).cloned();
         let Ok(state) = state else { return STALE };
+        self.witness.note("finishing", || address.to_string());
         let record = DestinationRecord::Durable(address, state.to_text());
         self.witness.destination_journal.append(record).await;
         self.machine.borrow_mut().checkpoint_done(address);
@@ -270,16 +287,23 @@ impl DestinationProgram {
         if self.machine.borrow_mut().ready_begin(epoch).is_err() {
             return STALE;
         }
+        self.witness.note("promising", || attempt.to_string());
         self.witness.destination_disk.flush().await;
+        let _step = self.steps.turn().await;
         self.witness.destination_journal.append(DestinationRecord::Ready(attempt)).await;
         let ready = self.machine.borrow_mut().ready_durable(epoch, Attempt(attempt));
         self.witness.note("ready", || format!("{attempt}: {ready:?}"));
         if ready.is_ok() { Reply::Done } else { STALE }
     }
 
-    /// Mirror writes end; then the ownership is durable, and clients are served.
+    /// Mirror writes end; then the ownership is durable, and clients are served. Only a side that
+    /// promised to be ready can have been committed to (I10).
     async fn own(&self) -> Reply {
+        if self.machine.borrow().promised().is_none() {
+            return Reply::Refused("the destination has not promised to be ready");
+        }
         self.owning.set(true);
+        let _step = self.steps.turn().await;
         loop {
             let changed = self.changed.wait();
             if self.machine.borrow().is_idle() {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use blockferry_block::Extent;
 
 use crate::content::{BLOCK, Content, Stamp, blocks};
-use crate::executor::{Micros, Sim};
+use crate::executor::{Lock, Micros, Sim};
 
 /// How long a disk takes: the shortest and the longest time in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -128,8 +128,7 @@ pub struct Journal<R> {
     sim: Sim,
     speed: Speed,
     records: RefCell<Vec<R>>,
-    busy: Cell<bool>,
-    free: crate::executor::Signal,
+    turn: Lock,
 }
 
 impl<R: Clone> Journal<R> {
@@ -139,17 +138,13 @@ impl<R: Clone> Journal<R> {
             sim: sim.clone(),
             speed,
             records: RefCell::default(),
-            busy: Cell::new(false),
-            free: crate::executor::Signal::default(),
+            turn: Lock::default(),
         })
     }
 
     /// Makes a record durable. When the process dies on the way it is durable or not.
     pub async fn append(&self, record: R) {
-        while self.busy.get() {
-            self.free.wait().await;
-        }
-        let _turn = Turn::take(self);
+        let _turn = self.turn.turn().await;
         self.sim.sleep(self.sim.between(self.speed.0, self.speed.1)).await;
         self.records.borrow_mut().push(record);
         self.sim.sleep(self.sim.between(self.speed.0, self.speed.1)).await;
@@ -163,25 +158,5 @@ impl<R: Clone> Journal<R> {
     /// Whether a restart would find such a record.
     pub fn has(&self, wanted: impl Fn(&R) -> bool) -> bool {
         self.records.borrow().iter().any(wanted)
-    }
-}
-
-/// The right to append; a dead process gives it back too.
-struct Turn<'a> {
-    busy: &'a Cell<bool>,
-    free: &'a crate::executor::Signal,
-}
-
-impl<'a> Turn<'a> {
-    fn take<R>(journal: &'a Journal<R>) -> Self {
-        journal.busy.set(true);
-        Self { busy: &journal.busy, free: &journal.free }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.busy.set(false);
-        self.free.raise();
     }
 }

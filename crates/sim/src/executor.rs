@@ -299,3 +299,30 @@ impl Signal {
         })
     }
 }
+
+/// The right to do something alone. A task that dies gives it back.
+#[derive(Clone, Default)]
+pub struct Lock {
+    taken: Rc<Cell<bool>>,
+    free: Signal,
+}
+
+impl Lock {
+    /// Waits for one's turn, which lasts until it is dropped.
+    pub async fn turn(&self) -> Turn {
+        while self.taken.replace(true) {
+            self.free.wait().await;
+        }
+        Turn(self.clone())
+    }
+}
+
+/// A turn of a [`Lock`].
+pub struct Turn(Lock);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.taken.set(false);
+        self.0.free.raise();
+    }
+}

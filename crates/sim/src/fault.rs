@@ -49,6 +49,17 @@ pub enum Moment {
     After(&'static str, u64, Micros),
 }
 
+impl Moment {
+    /// A moment after this one.
+    #[must_use]
+    pub const fn later(self, by: Micros) -> Self {
+        match self {
+            Self::At(time) => Self::At(time + by),
+            Self::After(what, count, delay) => Self::After(what, count, delay + by),
+        }
+    }
+}
+
 /// A fault and its moment.
 pub type Planned = (Moment, Fault);
 

@@ -46,23 +46,27 @@ pub enum Trouble {
     All,
 }
 
-const MOMENTS: [&str; 16] = [
+const MOMENTS: [&str; 20] = [
     "update",
     "mirror",
     "copied",
     "claim",
     "attaching",
+    "attach",
     "attached",
     "resync",
     "checkpoint",
+    "finishing",
     "checkpointed",
     "settled",
+    "promising",
     "ready",
     "committing",
     "committed",
     "owned",
     "move",
     "path",
+    "fencing",
 ];
 
 /// Faults are planned for the time before this.
@@ -86,6 +90,7 @@ impl Plan {
                 pause_max: *random.pick(&[100, 1_000, 4_000]),
                 blocks_max: *random.pick(&[1, 3, 9]),
                 requests: random.between(20, 60),
+                overlapping: random.one_in(2),
                 hot_blocks: *random.pick(&[4, 12, 40]),
             },
             weather: Weather {
@@ -105,9 +110,20 @@ fn speed(random: &mut Random) -> Speed {
     *random.pick(&[Speed(5, 20), Speed(20, 300), Speed(100, 2_000)])
 }
 
+/// Some faults come in pairs: what one leaves half done meets the other.
 fn faults(random: &mut Random, trouble: Trouble) -> Vec<Planned> {
-    let count = if trouble == Trouble::None { 0 } else { random.between(1, 7) };
-    (0..count).map(|_| (moment(random), fault(random, trouble))).collect()
+    let count = if trouble == Trouble::None { 0 } else { random.between(1, 6) };
+    let mut faults = Vec::new();
+    for _ in 0..count {
+        let moment = moment(random);
+        faults.push((moment, fault(random, trouble)));
+        if random.one_in(3) {
+            let later_max = *random.pick(&[MILLIS, 20 * MILLIS, 300 * MILLIS]);
+            let later = moment.later(random.below(later_max));
+            faults.push((later, fault(random, trouble)));
+        }
+    }
+    faults
 }
 
 fn moment(random: &mut Random) -> Moment {

@@ -18,6 +18,7 @@ struct Value {
     last_begin: Tick,
     acknowledged: Tick,
     durable: bool,
+    sent_twice: bool,
 }
 
 impl Value {
@@ -37,7 +38,14 @@ impl Registers {
     /// Registers that hold what is given.
     pub fn new(initial: impl Iterator<Item = Stamp>) -> Self {
         let value = |stamp| {
-            vec![Value { stamp, first_end: 0, last_begin: 0, acknowledged: 0, durable: true }]
+            vec![Value {
+                stamp,
+                first_end: 0,
+                last_begin: 0,
+                acknowledged: 0,
+                durable: true,
+                sent_twice: false,
+            }]
         };
         Self { blocks: initial.map(value).collect(), now: 1, restored: 0 }
     }
@@ -51,8 +59,14 @@ impl Registers {
     /// A write is about to be sent.
     pub fn begin_write(&mut self, blocks: std::ops::Range<usize>, stamp: Stamp) {
         let now = self.tick();
-        let value =
-            Value { stamp, first_end: NEVER, last_begin: now, acknowledged: NEVER, durable: false };
+        let value = Value {
+            stamp,
+            first_end: NEVER,
+            last_begin: now,
+            acknowledged: NEVER,
+            durable: false,
+            sent_twice: false,
+        };
         self.blocks[blocks].iter_mut().for_each(|values| values.push(value.clone()));
     }
 
@@ -69,19 +83,29 @@ impl Registers {
         for block in blocks {
             let values = &mut self.blocks[block];
             let Some(at) = values.iter().position(|value| value.stamp == stamp) else { continue };
-            if lost && values[at].first_end == NEVER {
-                // Executed before the power failed, answered after: it may be gone.
-                values.remove(at);
+            if lost {
+                // Perhaps executed before the power failed, and gone: the answer tells nothing.
                 continue;
             }
             values[at].first_end = values[at].first_end.min(now);
             values[at].acknowledged = now;
-            values[at].durable |= fua && !lost;
+            values[at].durable |= fua;
             if let Some(fault) = self.check(block, at) {
                 return Some(fault);
             }
         }
         None
+    }
+
+    /// A write is sent again although it may have been executed before: until it is answered, to have
+    /// been seen does not mean to stay. Only for clients that overlap their own requests; the others
+    /// must not see a difference.
+    pub fn resend(&mut self, blocks: std::ops::Range<usize>, stamp: Stamp) {
+        let values = self.blocks[blocks].iter_mut().flatten();
+        for value in values.filter(|value| value.stamp == stamp) {
+            value.first_end = NEVER;
+            value.sent_twice = true;
+        }
     }
 
     /// A read that was sent (first) at the given moment has returned this.
@@ -96,7 +120,9 @@ impl Registers {
             let Some(at) = values.iter().position(|value| value.stamp == *stamp) else {
                 return Some(format!("I15: block {block} holds {stamp}, which nobody wrote"));
             };
-            values[at].first_end = values[at].first_end.min(now);
+            if !values[at].sent_twice || values[at].acknowledged != NEVER {
+                values[at].first_end = values[at].first_end.min(now);
+            }
             values[at].last_begin = values[at].last_begin.max(begun);
             if let Some(fault) = self.check(block, at) {
                 return Some(fault);

@@ -14,6 +14,7 @@ use crate::executor::{MILLIS, Micros, Pid, SECOND, Signal, Sim, first};
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
 use crate::network::{Connection, Host, Network};
 use crate::volume::Volume;
+use crate::witness::Witness;
 
 /// Longest time that a client waits for the destination before the commit.
 pub const MIRROR_TIMEOUT: Micros = SECOND;
@@ -24,6 +25,17 @@ pub const RETRY: Micros = 20 * MILLIS;
 /// The key of the source's own session, which carries the resyncs.
 pub const RESYNC_KEY: SessionKey = SessionKey(u64::MAX);
 
+const FENCED: Reply = Reply::Refused("fenced");
+
+/// Why there is no forward connection.
+enum Closed {
+    /// Not now; try again.
+    Lost,
+    /// The client has fenced its session at the destination: its requests end here, and it sends them
+    /// again on a younger path.
+    Fenced,
+}
+
 /// The way to the destination.
 pub struct Route {
     sim: Sim,
@@ -32,6 +44,7 @@ pub struct Route {
     /// The epoch of the last attach, while it is valid.
     epoch: Cell<Option<u64>>,
     epoch_changed: Signal,
+    witness: Rc<Witness>,
     paths: RefCell<BTreeMap<SessionKey, Rc<Path>>>,
 }
 
@@ -57,9 +70,10 @@ impl Path {
 
 impl Route {
     /// No connection yet.
-    pub fn new(sim: &Sim, network: &Rc<Network>, process: Pid) -> Rc<Self> {
+    pub fn new(witness: &Rc<Witness>, network: &Rc<Network>, process: Pid) -> Rc<Self> {
         Rc::new(Self {
-            sim: sim.clone(),
+            sim: witness.sim.clone(),
+            witness: witness.clone(),
             network: network.clone(),
             process,
             epoch: Cell::new(None),
@@ -182,10 +196,16 @@ impl Route {
     pub async fn forward(&self, key: SessionKey, request: Request) -> Reply {
         let Some(path) = self.path(key) else { return Reply::Refused("no such session") };
         loop {
-            let Some(connection) = self.forward_connection(&path).await else {
-                self.sim.sleep(RETRY).await;
-                continue;
+            let connection = match self.forward_connection(&path).await {
+                Ok(connection) => connection,
+                Err(Closed::Fenced) => return FENCED,
+                Err(Closed::Lost) => {
+                    self.sim.sleep(RETRY).await;
+                    continue;
+                }
             };
+            // A mirror write that failed may have been executed, and so may what was sent before.
+            self.witness.resent(&request);
             match connection.call(Call::Request(request.clone())).await {
                 Ok(reply) => return reply,
                 Err(_) => path.unfenced.set(true),
@@ -194,13 +214,13 @@ impl Route {
     }
 
     /// The session's forward connection; what an older connection carried is fenced before.
-    async fn forward_connection(&self, path: &Path) -> Option<Connection> {
+    async fn forward_connection(&self, path: &Path) -> Result<Connection, Closed> {
         while path.opening.get() {
             path.opened.wait().await;
         }
         let living = path.forward.borrow().clone().filter(|(c, _)| !c.is_lost());
         match living {
-            Some((connection, _)) if !path.unfenced.get() => return Some(connection),
+            Some((connection, _)) if !path.unfenced.get() => return Ok(connection),
             _ => {}
         }
         path.opening.set(true);
@@ -214,27 +234,27 @@ impl Route {
         &self,
         path: &Path,
         living: Option<(Connection, Generation)>,
-    ) -> Option<Connection> {
+    ) -> Result<Connection, Closed> {
         let is_new = living.is_none();
         let (connection, generation) =
             living.unwrap_or_else(|| (self.connect(), path.next_generation()));
-        if path.unfenced.get() {
-            path.unfenced.set(false);
+        if path.unfenced.replace(false) {
             let fenced = connection.call(Call::Fence(path.session, generation)).await;
             if !matches!(fenced, Ok(Reply::Done)) {
                 path.unfenced.set(true);
-                return None;
+                return Err(Closed::Lost);
             }
         }
         if is_new {
             let role = Role::Forward(path.session, generation);
-            let opened = connection.call(Call::Open(role)).await;
-            if !matches!(opened, Ok(Reply::Done)) {
-                return None;
+            match connection.call(Call::Open(role)).await {
+                Ok(Reply::Done) => {}
+                Ok(_) => return Err(Closed::Fenced),
+                Err(_) => return Err(Closed::Lost),
             }
             *path.forward.borrow_mut() = Some((connection.clone(), generation));
         }
-        Some(connection)
+        Ok(connection)
     }
 
     fn path(&self, key: SessionKey) -> Option<Rc<Path>> {

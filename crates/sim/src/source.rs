@@ -39,7 +39,7 @@ impl SourceProgram {
     pub fn start(witness: &Rc<Witness>, network: &Rc<Network>, process: Pid) -> Rc<Self> {
         let sim = witness.sim.clone();
         let records = witness.source_journal.records();
-        let route = Route::new(&sim, network, process);
+        let route = Route::new(witness, network, process);
         let machine = recover(&records, witness);
         let route_of_volume = Some(route.clone());
         let volume = Volume::new(witness, process, &witness.source_disk, machine, route_of_volume);
@@ -128,9 +128,9 @@ impl SourceProgram {
     }
 
     /// Claims the extent, and waits until it may be read.
-    async fn claim(&self, connection: ConnectionId, extent: Extent, hole: bool) -> bool {
+    async fn claim(&self, connection: ConnectionId, extent: Extent, data: u64) -> bool {
         let Some(epoch) = self.copy_epoch(connection) else { return false };
-        let claim = self.volume.machine.borrow_mut().claim(epoch, extent, hole);
+        let claim = self.volume.machine.borrow_mut().claim(epoch, extent, data);
         let Ok(claim) = claim else { return false };
         loop {
             let changed = self.volume.changed.wait();
@@ -149,7 +149,7 @@ impl SourceProgram {
     /// How many bytes of the extent's beginning are a hole, in whole leaves; nothing may be written
     /// there at the source alone once it has been told.
     async fn status(&self, connection: ConnectionId, extent: Extent) -> Reply {
-        if !self.claim(connection, extent, true).await {
+        if !self.claim(connection, extent, extent.len()).await {
             return Reply::Refused("the epoch is over");
         }
         let content = self.volume.disk.read(extent).await;
@@ -163,7 +163,7 @@ impl SourceProgram {
     }
 
     async fn copy_read(&self, connection: ConnectionId, extent: Extent) -> Reply {
-        if !self.claim(connection, extent, false).await {
+        if !self.claim(connection, extent, extent.len()).await {
             return Reply::Refused("the epoch is over");
         }
         let content = self.volume.disk.read(extent).await;

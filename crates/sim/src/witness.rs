@@ -13,7 +13,9 @@ use crate::destination::DestinationProgram;
 use crate::disk::{Disk, Journal};
 use crate::executor::Sim;
 use crate::fault::Faults;
+use crate::message::Request;
 use crate::records::{DestinationRecord, SourceRecord};
+use crate::registers::Registers;
 use crate::volume::Volume;
 
 /// Everything of a world that outlives its processes, and a view into these.
@@ -30,6 +32,10 @@ pub struct Witness {
     pub source_journal: Rc<Journal<SourceRecord>>,
     /// The destination's.
     pub destination_journal: Rc<Journal<DestinationRecord>>,
+    /// What every block may hold.
+    pub registers: RefCell<Registers>,
+    /// Whether clients have requests in flight that overlap each other.
+    pub overlapping: bool,
     /// What goes wrong, and when.
     pub faults: Faults,
     source: RefCell<Weak<Volume>>,
@@ -45,9 +51,12 @@ impl Witness {
         size: u64,
         disks: [Rc<Disk>; 2],
         journals: (Rc<Journal<SourceRecord>>, Rc<Journal<DestinationRecord>>),
+        overlapping: bool,
         faults: Faults,
     ) -> Rc<Self> {
         let [source_disk, destination_disk] = disks;
+        let all = blocks(Extent::whole(size));
+        let registers = Registers::new(all.map(|block| source_disk.peek(block)));
         let (source_journal, destination_journal) = journals;
         Rc::new(Self {
             sim: sim.clone(),
@@ -56,6 +65,8 @@ impl Witness {
             destination_disk,
             source_journal,
             destination_journal,
+            registers: RefCell::new(registers),
+            overlapping,
             faults,
             source: RefCell::default(),
             destination: RefCell::default(),
@@ -115,6 +126,13 @@ impl Witness {
     /// The fault that a test seeds.
     pub fn seeded(&self) -> blockferry_migration::Faults {
         self.faults.seeded
+    }
+
+    /// An update is sent again that may have been executed before.
+    pub fn resent(&self, request: &Request) {
+        if let (true, Request::Update { extent, content, .. }) = (self.overlapping, request) {
+            self.registers.borrow_mut().resend(blocks(*extent), content[0]);
+        }
     }
 
     fn is_source(&self, volume: &Volume) -> bool {

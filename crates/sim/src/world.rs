@@ -88,7 +88,7 @@ impl World {
             (Journal::new(sim, plan.journal_speed), Journal::new(sim, plan.journal_speed));
         let faults = Faults::new(seeded, plan.faults.clone());
         let disks = [source_disk, destination_disk];
-        let witness = Witness::new(sim, plan.size, disks, journals, faults);
+        let witness = Witness::new(sim, plan.size, disks, journals, plan.load.overlapping, faults);
         let network = Network::new(sim, plan.weather);
         let clients = Clients::new(&witness, &network, plan.load);
         let hosts = [Host::Source, Host::Destination, Host::Controller];
@@ -173,7 +173,7 @@ impl World {
         let authority = if self.witness.is_committed() { Host::Destination } else { Host::Source };
         if host == authority {
             let left = blocks(Extent::whole(self.plan.size)).map(|block| disk.peek(block));
-            let fault = self.clients.registers.borrow_mut().power_lost(left);
+            let fault = self.witness.registers.borrow_mut().power_lost(left);
             fault.into_iter().for_each(|fault| self.witness.violate(fault));
         }
     }
@@ -182,7 +182,7 @@ impl World {
     fn check_end(&self, trouble: Trouble) {
         let disk = &self.witness.destination_disk;
         let content = disk.peek_all(Extent::whole(self.plan.size));
-        let mut registers = self.clients.registers.borrow_mut();
+        let mut registers = self.witness.registers.borrow_mut();
         let begun = registers.tick();
         let fault = registers.end_read(0, &content, begun);
         fault.into_iter().for_each(|fault| self.witness.violate(fault));

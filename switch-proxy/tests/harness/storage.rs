@@ -189,6 +189,8 @@ impl Shared {
         VolumeStatus {
             name: "vol".to_owned(),
             size: self.info.size,
+            allocated_bytes: self.info.size,
+            features: Vec::new(),
             role,
             generation,
             reserved_address: 0,

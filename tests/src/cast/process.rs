@@ -168,16 +168,12 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// The most memory that it has held, in bytes.
-    ///
-    /// # Panics
-    /// When the process is no more.
-    pub fn resident_max(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
-        let status = status.expect("a process that runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).expect("VmHWM in kB");
-        kib.trim().parse::<u64>().expect("a number") << 10
+    /// The most memory that it has held, in bytes; `None` once it has ended.
+    pub fn resident_max(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kib << 10)
     }
 
     /// Only to a process that was not waited for: its id cannot be another's yet.

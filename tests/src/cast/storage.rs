@@ -69,9 +69,16 @@ impl StorageSpec {
 
     /// The command that it makes.
     pub fn command(&self) -> Command {
+        let mut command = self.command_without_log();
+        command.args(["--log", "debug"]);
+        command
+    }
+
+    /// The same without `--log`.
+    pub fn command_without_log(&self) -> Command {
         let mut command = Command::new(binary(self.program));
         command.args(["--nbd", &self.nbd, "--control", &self.control]);
-        command.arg("--state").arg(&self.state).args(["--log", "debug"]);
+        command.arg("--state").arg(&self.state);
         if let Some(pool) = &self.pool {
             command.arg("--pool").arg(pool);
         }

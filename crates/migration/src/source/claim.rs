@@ -46,12 +46,12 @@ pub enum ClaimRefusal {
 pub(super) struct Claim {
     extent: Extent,
     epoch: u64,
-    hole: bool,
+    data: u64,
 }
 
 impl Source {
-    /// Asks for the extent on behalf of a copy connection of the given epoch. A hole may reach
-    /// farther beyond `W` than data.
+    /// Asks for the extent, which holds so many bytes of data beside its holes, on behalf of a copy
+    /// connection of the given epoch.
     ///
     /// # Errors
     /// [`ClaimRefusal`].
@@ -59,7 +59,7 @@ impl Source {
         &mut self,
         epoch: u64,
         extent: Extent,
-        hole: bool,
+        data: u64,
     ) -> Result<ClaimId, ClaimRefusal> {
         let sweep = self.sweep_mut().ok_or(ClaimRefusal::Detached)?;
         match sweep.attachment {
@@ -71,7 +71,7 @@ impl Source {
         }
         let id = ClaimId(sweep.next_claim);
         sweep.next_claim += 1;
-        sweep.claims.insert(id, Claim { extent, epoch, hole });
+        sweep.claims.insert(id, Claim { extent, epoch, data });
         Ok(id)
     }
 
@@ -82,15 +82,15 @@ impl Source {
         }
     }
 
-    /// First address that data may not be claimed up to at the moment.
-    pub fn claimable(&self) -> u64 {
-        self.sweep().map_or(0, |sweep| sweep.reserved.saturating_add(CLAIM_AHEAD_MAX))
+    /// `R`, and how many bytes of data beyond it may be claimed at the moment.
+    pub fn claimable(&self) -> (u64, u64) {
+        let Some(sweep) = self.sweep() else { return (0, 0) };
+        (sweep.read_cursor, sweep.claim_budget().min(CLAIM_AHEAD_MAX))
     }
 
     /// Whether a claim may be read now. First `R` moves, so that writes there are mirrored from now
     /// on; then every update that is applied here alone must end (I5).
     pub fn claim_step(&mut self, id: ClaimId) -> ClaimStep {
-        let claimable = self.claimable();
         let waits = !self.faults.claim_without_waiting;
         let Some(sweep) = self.sweep_mut() else {
             return ClaimStep::Refused(ClaimRefusal::Detached);
@@ -102,18 +102,17 @@ impl Source {
             sweep.claims.remove(&id);
             return ClaimStep::Refused(ClaimRefusal::StaleEpoch);
         }
+        // What lies below `R` was counted when it was claimed.
+        let fresh = claim.data.min(claim.extent.end().saturating_sub(sweep.read_cursor));
         if sweep.paused
             || sweep.dirty.bytes() > SWEEP_DIRTY_MAX
-            || (!claim.hole && claim.extent.end() > claimable)
+            || (fresh > 0 && fresh > sweep.claim_budget())
         {
             return ClaimStep::Wait;
         }
         if claim.extent.end() > sweep.read_cursor {
-            if !claim.hole && sweep.lag() + claim.extent.len() > CHECKPOINT_LAG_MAX {
-                return ClaimStep::Wait;
-            }
             sweep.read_cursor = claim.extent.end();
-            sweep.claimed += if claim.hole { 0 } else { claim.extent.len() };
+            sweep.data_claimed.push(claim.extent.end(), fresh);
         }
         if waits && self.in_flight.local_only_overlaps(claim.extent) {
             return ClaimStep::Wait;

@@ -33,6 +33,8 @@ pub enum Missing {
     Digest,
     /// Reads that began before locks were taken are still under way.
     Reads,
+    /// Updates that such a read may have seen are not answered.
+    Updates,
 }
 
 impl fmt::Display for Missing {
@@ -47,6 +49,7 @@ impl fmt::Display for Missing {
                 "the digests could not be compared (the copier read in parts); run verify",
             ),
             Self::Reads => f.write_str("older reads are still under way"),
+            Self::Updates => f.write_str("updates that older reads may have seen are under way"),
         }
     }
 }
@@ -181,7 +184,6 @@ impl Source {
         {
             return Err(DigestMismatch { address, ours, theirs });
         }
-        sweep.claimed_at_checkpoint = sweep.claimed_of(address);
         Ok(sweep.digest_agreed)
     }
 
@@ -193,7 +195,7 @@ impl Source {
             return;
         }
         sweep.durable = sweep.durable.max(address);
-        sweep.claimed_durable = sweep.claimed_at_checkpoint;
+        sweep.data_claimed.checkpoint(address);
         if let Some(state) = sweep.ledger.fold(address) {
             sweep.ledger.confirm(state);
         }
@@ -217,7 +219,8 @@ impl Source {
     pub fn settle(&mut self, attempt: Attempt) -> Result<(), CommitRefusal> {
         let size = self.size;
         match std::mem::replace(&mut self.phase, Phase::Owner) {
-            Phase::Sweeping(sweep) => {
+            Phase::Sweeping(mut sweep) => {
+                sweep.reads_locked = None;
                 let refusal = if !sweep.is_attached() {
                     Some(Missing::Attachment)
                 } else if sweep.reserved < size {
@@ -229,6 +232,7 @@ impl Source {
                     Some(_) => Phase::Sweeping(sweep),
                     None => Phase::Settling(sweep, attempt),
                 };
+                self.note_reads_locked();
                 refusal.map_or(Ok(()), |missing| Err(CommitRefusal::NotReady(missing)))
             }
             Phase::Settling(sweep, _) => {
@@ -239,6 +243,14 @@ impl Source {
                 self.phase = other;
                 Err(CommitRefusal::TooLate)
             }
+        }
+    }
+
+    /// Notes that from now on no read sees an update whose mirror write is under way.
+    pub(super) fn note_reads_locked(&mut self) {
+        let next = self.in_flight.next();
+        if let (0, Phase::Settling(sweep, _)) = (self.unlocked_reads, &mut self.phase) {
+            sweep.reads_locked.get_or_insert(next);
         }
     }
 
@@ -267,10 +279,12 @@ impl Source {
             Some(Missing::Checkpoint { durable: sweep.durable })
         } else if sweep.digest_agreed.is_none() && !verified && self.size > 0 {
             Some(Missing::Digest)
-        } else if self.unlocked_reads > 0 {
-            Some(Missing::Reads)
         } else {
-            None
+            match sweep.reads_locked {
+                None => Some(Missing::Reads),
+                Some(end) if self.in_flight.has_update_before(end) => Some(Missing::Updates),
+                Some(_) => None,
+            }
         }
     }
 

@@ -14,11 +14,12 @@
 
 mod claim;
 mod commit;
+mod data_claimed;
 mod operation;
 mod resync;
 mod sweep;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use blockferry_block::{Attempt, Extent};
 
@@ -77,7 +78,7 @@ pub struct Source {
     size: u64,
     phase: Phase,
     in_flight: InFlight,
-    operations: HashMap<OpId, Operation>,
+    operations: BTreeMap<OpId, Operation>,
     woken: Vec<OpId>,
     unlocked_reads: u64,
     faults: Faults,
@@ -90,7 +91,7 @@ impl Source {
             size,
             phase: Phase::Owner,
             in_flight: InFlight::default(),
-            operations: HashMap::new(),
+            operations: BTreeMap::new(),
             woken: Vec::new(),
             unlocked_reads: 0,
             faults,
@@ -113,6 +114,8 @@ impl Source {
     pub fn begin(&mut self) {
         if matches!(self.phase, Phase::Owner) {
             self.phase = Phase::Sweeping(Box::new(Sweep::new(self.size)));
+            // I5: an update that an aborted migration mirrored in part is local to this one.
+            self.in_flight.set_all_local_only();
         }
     }
 
@@ -188,6 +191,7 @@ impl Source {
     /// A read that began [`ReadStart::Unlocked`] has ended.
     pub fn end_unlocked_read(&mut self) {
         self.unlocked_reads -= 1;
+        self.note_reads_locked();
     }
 
     /// Begins an update: a write, a trim or a zeroing of the extent.
@@ -243,16 +247,16 @@ impl Source {
                     sweep.counters.mirrored_bytes += extent.len();
                 }
             }
+            MirrorOutcome::Refused { .. } | MirrorOutcome::Failed if holds => {}
             MirrorOutcome::Refused { epoch, reserved } => {
                 self.reserved_grew(epoch, reserved);
                 self.make_dirty(extent);
             }
-            MirrorOutcome::Failed if holds => {}
             MirrorOutcome::Failed => self.make_dirty(extent),
         }
-        // I11: while the outcome of the commit is unknown, and after it, a failed mirror write is
-        // not acknowledged as dirty.
-        let held = outcome == MirrorOutcome::Failed && holds;
+        // I11: while the outcome of the commit is unknown, and after it, a mirror write that was not
+        // executed, for whatever reason, is not acknowledged as dirty.
+        let held = outcome != MirrorOutcome::Executed && holds;
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.mirror_done(held);
         }
@@ -279,6 +283,9 @@ impl Source {
 
     /// A batch could not be made durable: its updates fail, since a restart would forget them.
     pub fn log_failed(&mut self, batch: BatchId) {
+        if let Some(sweep) = self.sweep_mut() {
+            sweep.log.batch_failed(batch);
+        }
         for id in self.logging(batch) {
             if let Some(operation) = self.operations.get_mut(&id) {
                 operation.state = OpState::Answered(Answer::NotLogged);
@@ -314,8 +321,10 @@ impl Source {
             Kind::Resync => self.decide_resync(extent),
             Kind::Compare => self.decide_compare(extent),
         };
+        let epoch = self.sweep().map(Sweep::attachment);
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.state = state;
+            operation.decided_in = epoch;
             self.woken.push(id);
         }
     }

@@ -8,6 +8,7 @@
 
 use blockferry_block::Extent;
 
+use super::sweep::Attachment;
 use crate::activity::BatchId;
 
 /// A client session, as the program numbers it; each has a mirror connection of its own.
@@ -107,11 +108,13 @@ pub(super) struct Operation {
     pub(super) session: SessionKey,
     pub(super) extent: Extent,
     pub(super) state: OpState,
+    /// The attachment in which it learned what to do.
+    pub(super) decided_in: Option<Attachment>,
 }
 
 impl Operation {
     pub(super) fn new(kind: Kind, session: SessionKey, extent: Extent) -> Self {
-        Self { kind, session, extent, state: OpState::Queued }
+        Self { kind, session, extent, state: OpState::Queued, decided_in: None }
     }
 
     pub(super) fn step(&mut self) -> Step {

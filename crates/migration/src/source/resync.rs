@@ -66,9 +66,13 @@ impl Source {
         if let MirrorOutcome::Refused { epoch, reserved } = outcome {
             self.reserved_grew(epoch, reserved);
         }
+        let decided_in = self.operations.get(&id).and_then(|operation| operation.decided_in);
         if let Some(sweep) = self.sweep_mut() {
             sweep.resyncing = sweep.resyncing.saturating_sub(1);
-            if outcome == MirrorOutcome::Executed {
+            // I9: the answer of a destination that has been attached again since may be news of what
+            // it has lost.
+            let valid = decided_in == Some(sweep.attachment);
+            if outcome == MirrorOutcome::Executed && valid {
                 sweep.dirty.remove_within(extent);
                 sweep.counters.resynced_bytes += extent.len();
             }

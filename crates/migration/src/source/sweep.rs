@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use blockferry_block::Extent;
 
 use super::SessionKey;
-use super::claim::{Claim, ClaimId};
+use super::claim::{CHECKPOINT_LAG_MAX, CLAIM_AHEAD_MAX, Claim, ClaimId};
+use super::data_claimed::DataClaimed;
 use crate::activity::ActivityLog;
 use crate::digest::{Digest, Frontier, Ledger};
+use crate::in_flight::OpId;
 use crate::regions::{REGION_MIN, RegionSize, Regions};
 
 /// Whether the source is attached to a running destination.
@@ -46,6 +48,9 @@ pub struct Sweep {
     pub(super) attachment: Attachment,
     pub(super) recovering: bool,
     pub(super) paused: bool,
+    /// Once every read takes a lock: operations that arrived before this may have been seen by reads
+    /// that took none.
+    pub(super) reads_locked: Option<OpId>,
     pub(super) dirty: Regions,
     pub(super) unflushed: Regions,
     pub(super) flushing: Option<Regions>,
@@ -55,9 +60,7 @@ pub struct Sweep {
     pub(super) mirrors: BTreeSet<SessionKey>,
     pub(super) unfenced: BTreeSet<SessionKey>,
     pub(super) claims: BTreeMap<ClaimId, Claim>,
-    pub(super) claimed: u64,
-    pub(super) claimed_at_checkpoint: u64,
-    pub(super) claimed_durable: u64,
+    pub(super) data_claimed: DataClaimed,
     pub(super) next_claim: u64,
     pub(super) resync_cursor: u64,
     pub(super) resyncing: usize,
@@ -74,6 +77,7 @@ impl Sweep {
             attachment: Attachment::Detached,
             recovering: false,
             paused: false,
+            reads_locked: None,
             dirty: Regions::none(unit, size),
             unflushed: Regions::none(unit, size),
             flushing: None,
@@ -83,9 +87,7 @@ impl Sweep {
             mirrors: BTreeSet::new(),
             unfenced: BTreeSet::new(),
             claims: BTreeMap::new(),
-            claimed: 0,
-            claimed_at_checkpoint: 0,
-            claimed_durable: 0,
+            data_claimed: DataClaimed::default(),
             next_claim: 0,
             resync_cursor: 0,
             resyncing: 0,
@@ -160,14 +162,18 @@ impl Sweep {
 
     /// Bytes of data claimed since the last checkpoint.
     pub fn lag(&self) -> u64 {
-        self.claimed - self.claimed_durable
+        self.data_claimed.since_checkpoint()
     }
 
-    /// How much of the claimed data a checkpoint at `address` makes durable; too little rather than
-    /// too much where holes were claimed beyond it.
-    pub(super) fn claimed_of(&self, address: u64) -> u64 {
-        let beyond = self.read_cursor.saturating_sub(address);
-        self.claimed.saturating_sub(beyond).max(self.claimed_durable)
+    /// Bytes of data that may be claimed at the moment. With nothing under way a claim of any length
+    /// may begin.
+    pub(super) fn claim_budget(&self) -> u64 {
+        let left = |limit: u64, used: u64| match used {
+            0 => u64::MAX,
+            used => limit.saturating_sub(used),
+        };
+        let ahead = self.data_claimed.beyond(self.reserved);
+        left(CLAIM_AHEAD_MAX, ahead).min(left(CHECKPOINT_LAG_MAX, self.lag()))
     }
 
     pub(super) fn is_attached(&self) -> bool {
@@ -197,7 +203,7 @@ impl Sweep {
         self.attachment = Attachment::Attached { epoch };
         self.ledger = Ledger::resume(digest);
         self.digest_agreed = None;
-        (self.claimed, self.claimed_at_checkpoint, self.claimed_durable) = (0, 0, 0);
+        self.data_claimed = DataClaimed::default();
         self.mirrors.clear();
         self.unfenced.clear();
     }

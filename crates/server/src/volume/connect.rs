@@ -104,14 +104,11 @@ impl Volume {
 
     /// The copy role: with a claim its epoch and the controller's term count; without one (a stock
     /// tool that named the token) the present epoch does.
-    async fn copy_use(&self, claim: Option<&RoleClaim>) -> Result<Use, OpenError> {
+    async fn copy_use(self: &Arc<Self>, claim: Option<&RoleClaim>) -> Result<Use, OpenError> {
+        // A newer controller's connection fences those of older ones, on either side (I12).
         if let Some(claim) = claim {
-            let term = self.state().migration.map_or(0, |migration| migration.term);
-            if claim.generation.0 < term {
-                return Err(OpenError::Policy(format!(
-                    "a newer controller (term {term}) has taken the migration over"
-                )));
-            }
+            let taken = self.check_term(claim.generation.0).await;
+            taken.map_err(|refused| OpenError::Policy(refused.to_string()))?;
         }
         match self.stage() {
             Stage::Owner(owner) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use blockferry_block::Extent;
 use blockferry_device::{Device, Errno, Failure, ReadPart, Reply, Request, Segment, SegmentState};
 use blockferry_migration::digest::{LEAF, Noted, Piece};
+use blockferry_migration::source::ClaimId;
 
 use super::owner::Owner;
 use super::{Stage, Volume};
@@ -38,7 +39,7 @@ impl Volume {
         extent: Extent,
         request: Request,
     ) -> Result<Reply, Failure> {
-        claim(owner, epoch, extent, false).await?;
+        claim(owner, epoch, extent, extent.len()).await?;
         let reply = self.store.call(request).await?;
         if let Reply::Read(parts) = &reply {
             let pieces: Vec<Piece<'_>> = parts.iter().map(piece).collect();
@@ -68,8 +69,8 @@ impl Volume {
         extent: Extent,
         one: bool,
     ) -> Result<Reply, Failure> {
-        let ahead = self.claimable(owner, extent).await?;
-        claim(owner, epoch, ahead, true).await?;
+        let (ahead, data) = self.claimable(owner, extent).await?;
+        claim(owner, epoch, ahead, data).await?;
         let segments = self.segments(ahead).await?;
         let count = if one { 1 } else { segments.len() };
         let segments: Vec<Segment> = segments.into_iter().take(count).collect();
@@ -88,22 +89,16 @@ impl Volume {
         Ok(Reply::BlockStatus(segments))
     }
 
-    /// The first part of the extent that may be claimed now; waits while that is nothing.
-    async fn claimable(&self, owner: &Owner, extent: Extent) -> Result<Extent, Failure> {
+    /// The first part of the extent that may be claimed now, and how much data it holds that was not
+    /// claimed before; waits while that part is nothing.
+    async fn claimable(&self, owner: &Owner, extent: Extent) -> Result<(Extent, u64), Failure> {
         loop {
             let mut news = std::pin::pin!(owner.claims_changed());
-            let limit = owner.with(|source| source.claimable());
+            let (cursor, budget) = owner.with(|source| source.claimable());
             let segments = self.segments(extent).await?;
-            let mut end = extent.start();
-            for segment in segments {
-                if segment.state != SegmentState::HOLE && end + segment.length > limit {
-                    end = end.max(limit / GRAIN * GRAIN);
-                    break;
-                }
-                end += segment.length;
-            }
+            let (end, data) = affordable(extent, &segments, cursor, budget);
             if end > extent.start() {
-                return Ok(Extent::between(extent.start(), end.min(extent.end())));
+                return Ok((Extent::between(extent.start(), end), data));
             }
             if owner.with(|source| source.sweep().is_none()) {
                 return Err(no_sweep("there is no migration"));
@@ -133,12 +128,42 @@ impl Volume {
 /// this long at the latest.
 const CLAIM_POLL: std::time::Duration = std::time::Duration::from_millis(20);
 
-async fn claim(owner: &Owner, epoch: u64, extent: Extent, hole: bool) -> Result<(), Failure> {
+/// Where the first part of the extent ends that holds no more than `budget` bytes of data beyond
+/// `cursor`, and how much it holds.
+fn affordable(extent: Extent, segments: &[Segment], cursor: u64, budget: u64) -> (u64, u64) {
+    let (mut end, mut data) = (extent.start(), 0);
+    for segment in segments {
+        let next = (end + segment.length).min(extent.end());
+        if segment.state != SegmentState::HOLE {
+            let fresh = Extent::between(cursor.clamp(end, next), next);
+            if fresh.len() > budget - data {
+                let cut = (fresh.start() + budget - data) / GRAIN * GRAIN;
+                let cut = cut.max(end);
+                return (cut, data + cut.saturating_sub(fresh.start()));
+            }
+            data += fresh.len();
+        }
+        end = next;
+    }
+    (end, data)
+}
+
+async fn claim(owner: &Owner, epoch: u64, extent: Extent, data: u64) -> Result<(), Failure> {
     let refused = |refusal: blockferry_migration::source::ClaimRefusal| {
         Failure::new(Errno::Inval, refusal.to_string())
     };
-    let id = owner.with(|source| source.claim(epoch, extent, hole)).map_err(refused)?;
+    let id = owner.with(|source| source.claim(epoch, extent, data)).map_err(refused)?;
+    let _claiming = Claiming(owner, id);
     owner.claimed(id).await.map_err(refused)
+}
+
+/// A claim that somebody waits for.
+struct Claiming<'a>(&'a Owner, ClaimId);
+
+impl Drop for Claiming<'_> {
+    fn drop(&mut self) {
+        self.0.with(|source| source.drop_claim(self.1));
+    }
 }
 
 fn no_sweep(why: &str) -> Failure {
@@ -205,6 +230,18 @@ mod tests {
         let extent = Extent::between(0, 2 * GRAIN);
         let found = in_grains(extent, &[data(4096), hole(GRAIN), data(GRAIN - 4096)], u64::MAX);
         assert_eq!(found, [data(2 * GRAIN)]);
+    }
+
+    #[test]
+    fn a_description_ends_where_the_data_that_may_be_claimed_does() {
+        let extent = Extent::whole(100 * GRAIN);
+        let found = [data(2 * GRAIN), hole(90 * GRAIN), data(8 * GRAIN)];
+        assert_eq!(affordable(extent, &found, 0, 64 * GRAIN), (100 * GRAIN, 10 * GRAIN));
+        assert_eq!(affordable(extent, &found, 0, 5 * GRAIN + 7), (95 * GRAIN, 5 * GRAIN));
+        assert_eq!(affordable(extent, &found, 0, 0), (0, 0));
+        assert_eq!(affordable(extent, &found, GRAIN, 2 * GRAIN), (93 * GRAIN, 2 * GRAIN));
+        assert_eq!(affordable(extent, &found, 98 * GRAIN, 0), (98 * GRAIN, 0));
+        assert_eq!(affordable(extent, &found, 200 * GRAIN, 0), (100 * GRAIN, 0));
     }
 
     #[test]

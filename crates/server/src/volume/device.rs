@@ -68,7 +68,11 @@ impl Device for VolumeDevice {
             let volume = &shared.volume;
             match &shared.purpose {
                 Use::Client(path) => volume.client(path, request).await,
-                Use::CopyOut { epoch } => volume.copy_out(*epoch, request).await,
+                // A claim waits as long as an operator pauses the sweep; no fence may wait for it.
+                Use::CopyOut { epoch } => tokio::select! {
+                    answer = volume.copy_out(*epoch, request) => answer,
+                    () = shared.connection.cut.cancelled() => Err(not_the_owner(&volume.name)),
+                },
                 Use::CopyIn { epoch } => volume.copy_in(*epoch, request).await,
                 Use::MirrorIn { epoch, path } => volume.mirror_in(*epoch, path, request).await,
                 Use::ForwardIn { claim, told, path } => {

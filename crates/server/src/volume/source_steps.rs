@@ -74,6 +74,7 @@ impl Volume {
                 self.record(record).await?;
                 self.record(VolumeRecord::Term { term: request.term }).await?;
                 let owner = self.owner().ok_or_else(|| Refused::conflict("not the owner"))?;
+                self.remove_activity_log().await;
                 owner.with(Source::begin);
                 self.resume_outgoing(&self.state())?;
             }
@@ -204,9 +205,17 @@ impl Volume {
         self.set_outgoing(None);
         self.set_own_lane(None);
         self.sessions.stop_roles(&[Role::Copy]).await;
+        self.remove_activity_log().await;
+    }
+
+    /// Every migration begins with an empty log.
+    async fn remove_activity_log(&self) {
         let path = ActivityFile::path(&self.program.state_dir, self.name.as_str());
-        if let Err(error) = tokio::fs::remove_file(&path).await {
-            tracing::debug!(path = %path.display(), %error, "the activity log stays");
+        match tokio::fs::remove_file(&path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "an old activity log stays");
+            }
+            _ => {}
         }
     }
 
