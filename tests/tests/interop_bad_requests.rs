@@ -20,9 +20,12 @@ const OK: u32 = 0;
 const EINVAL: u32 = 22;
 const ENOSPC: u32 = 28;
 
-/// What it is, the request as flags, command, offset and length, and the error it is answered with.
+/// Of a request: flags, command, offset and length.
+type Fields = (u16, u16, u64, u32);
+
+/// What it is, the request, and the error it is answered with.
 /// Every one is answered, and the connection stays.
-const BAD_REQUESTS: [(&str, (u16, u16, u64, u32), u32); 20] = [
+const BAD_REQUESTS: [(&str, Fields, u32); 20] = [
     ("a write of nothing", (0, WRITE, 0, 0), OK),
     ("a trim of nothing", (0, TRIM, 0, 0), OK),
     ("a read past the end", (0, READ, SIZE - 1, 2), EINVAL),
@@ -49,7 +52,7 @@ const BAD_REQUESTS: [(&str, (u16, u16, u64, u32), u32); 20] = [
 const HUGE: RawRequest =
     RawRequest { flags: 0, command: WRITE, offset: 0, length: 128 << 20, payload: Vec::new() };
 
-fn request((flags, command, offset, length): (u16, u16, u64, u32)) -> RawRequest {
+fn request((flags, command, offset, length): Fields) -> RawRequest {
     let payload = if command == WRITE { vec![0x5a; length as usize] } else { Vec::new() };
     RawRequest { flags, command, offset, length, payload }
 }

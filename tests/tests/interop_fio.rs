@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use blockferry_block::MIB;
 use blockferry_tests::cast::{Cluster, Process, VOLUME};
+use serde_json::Value;
 
 const SIZE_MIB: u64 = 64;
 
@@ -21,8 +22,15 @@ fn fio(cluster: &Cluster) -> Command {
     fio.arg(format!("--uri={}", cluster.uri())).arg(format!("--runtime={RUN_MAX_S}"));
     fio.arg(format!("--size={}M", SIZE_MIB / 2))
         .arg(format!("--offset_increment={}M", SIZE_MIB / 2));
-    fio.args(["--output-format=json+", "--trigger-file=end"]).current_dir(cluster.scratch.path());
+    fio.args(["--output-format=json", "--trigger-file=end"]).current_dir(cluster.scratch.path());
     fio
+}
+
+/// How many blocks it read, of its own accord and to verify what it wrote.
+fn reads(fio: &Process) -> u64 {
+    let report = fio.out().into_iter().skip_while(|line| line != "{").collect::<String>();
+    let report: Value = serde_json::from_str(&report).expect("a report in JSON");
+    report["jobs"][0]["read"]["total_ios"].as_u64().expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,4 +46,5 @@ async fn fio_verifies_every_checksum_of_two_jobs_across_the_cutover() {
     std::fs::write(cluster.scratch.join("end"), "").expect("a file");
     let status = fio.end_within(Duration::from_secs(30)).await;
     assert!(status.success(), "fio ended with {status}: {}", fio.log().join("\n"));
+    assert!(reads(&fio) > 1000, "fio read too little back: {:#?}", fio.out());
 }

@@ -4,7 +4,6 @@
 use std::process::Command;
 
 use blockferry_block::MIB;
-use blockferry_control::api::VolumeRole;
 use blockferry_nbd_session::NbdUri;
 use blockferry_tests::cast::{
     Cluster, ClusterSpec, Phase, Process, VOLUME, compare, fill_random, run_tool, sparse,
@@ -43,8 +42,11 @@ async fn nbdinfo_tells_the_same_size_flags_contexts_and_map_in_every_phase() {
     assert_eq!(before["contexts"], serde_json::json!(["base:allocation"]), "{before}");
     let map = tool("nbdinfo", &["--map", &uri]).await;
     assert_eq!(map.lines().count(), 3, "a hole, data, a hole: {map}");
+    let direct = cluster.destination.uri(VOLUME).to_string();
     for phase in Phase::ALL {
         cluster.enter(phase).await;
+        let told = run_tool(Command::new("nbdinfo").arg(&direct)).await;
+        assert_eq!(told.success, phase == Phase::After, "{phase:?}, at the destination: {told:?}");
         assert_eq!(info(&cluster.uri()).await, before, "{phase:?}");
         assert_eq!(tool("nbdinfo", &["--map", &uri]).await, map, "{phase:?}");
         assert_eq!(tool("nbdinfo", &["--size", &uri]).await, (8 * MIB).to_string(), "{phase:?}");
@@ -73,19 +75,20 @@ async fn nbdcopy_fills_the_volume_while_it_moves_and_reads_the_same_before_and_a
     tool("nbdcopy", &["--connections=4", &uri, back_path]).await;
     compare(&cluster.file(), &back).expect("what was read before the migration");
 
-    let mut migration = cluster.controller("migrate", &["--chunk", "1M", "--bandwidth", "16M"]);
+    let arguments = ["--chunk", "1M", "--bandwidth", "16M", "--hold-at-ready"];
+    let migration = cluster.controller("migrate", &arguments);
     cluster.until_copied(8 * MIB).await;
     tool("nbdcopy", &["--connections=4", "--flush", new_path, &uri]).await;
     tool("nbdcopy", &["--connections=4", &uri, back_path]).await;
     compare(&new, &back).expect("what was read behind the write");
-    let status = cluster.source.status(VOLUME).await.expect("an answer of the source");
-    assert_eq!(status.role, VolumeRole::Migrating, "the copies were to run beside the migration");
+    migration.done().await;
 
-    while migration.process.ended().is_none() {
+    let mut commit = cluster.controller("commit", &[]);
+    while commit.process.ended().is_none() {
         tool("nbdcopy", &["--connections=4", &uri, back_path]).await;
         compare(&new, &back).expect("what was read across the cutover");
     }
-    migration.done().await;
+    commit.done().await;
     cluster.until_moved().await;
     compare(&new, &cluster.copy()).expect("what the destination holds");
     tool("nbdcopy", &["--connections=4", &uri, back_path]).await;
