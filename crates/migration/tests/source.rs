@@ -345,7 +345,7 @@ fn i5_a_migration_that_begins_after_an_aborted_one_waits_for_what_that_one_mirro
     source.mirror_done(id, MirrorOutcome::Failed);
     source.begin();
     assert!(source.attached(EPOCH, 0, Frontier::new()));
-    let claim = source.claim(EPOCH, Extent::whole(4 * LEAF), false).expect("attached");
+    let claim = source.claim(EPOCH, Extent::whole(4 * LEAF), 4 * LEAF).expect("attached");
     assert_eq!(source.claim_step(claim), ClaimStep::Wait, "the update is still being applied");
     source.local_done(id, true);
     assert_eq!(source.step(id), Step::Reply(Answer::Done));
