@@ -16,7 +16,7 @@ const RUN_MAX_S: u64 = 100;
 fn fio(cluster: &Cluster) -> Command {
     let mut fio = Command::new("fio");
     fio.args(["--name=move", "--ioengine=nbd", "--rw=randrw", "--bs=4k", "--iodepth=8"]);
-    fio.args(["--numjobs=2", "--group_reporting", "--time_based"]);
+    fio.args(["--numjobs=2", "--thread", "--group_reporting", "--time_based"]);
     fio.args(["--verify=crc32c", "--verify_backlog=256", "--verify_fatal=1", "--verify_dump=0"]);
     fio.args(["--rate_iops=1000,1000", "--fsync=64", "--randrepeat=0"]);
     fio.arg(format!("--uri={}", cluster.uri())).arg(format!("--runtime={RUN_MAX_S}"));
