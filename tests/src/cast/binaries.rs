@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use crate::tree;
 
 /// The programs of the workspace.
-const PROGRAMS: [&str; 4] = ["target-src", "target-dst", "controller", "switch-proxy"];
+const PROGRAMS: [&str; 5] =
+    ["target-src", "target-dst", "controller", "switch-proxy", "blockferry-check"];
 
 /// Touched after every build from here. A file that only tests use may be newer than the programs.
 const BUILT: &str = ".programs-built-for-tests";
@@ -61,9 +62,9 @@ fn build(folder: &Path) {
         return;
     }
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--bins"]).current_dir(tree::root());
+    cargo.args(["build", "--quiet"]).current_dir(tree::root());
     PROGRAMS.iter().for_each(|program| {
-        cargo.args(["-p", program]);
+        cargo.args(["--bin", program]);
     });
     if folder.ends_with("release") {
         cargo.arg("--release");
