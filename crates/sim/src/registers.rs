@@ -38,7 +38,14 @@ impl Registers {
     /// Registers that hold what is given.
     pub fn new(initial: impl Iterator<Item = Stamp>) -> Self {
         let value = |stamp| {
-            vec![Value { stamp, first_end: 0, last_begin: 0, acknowledged: 0, durable: true, sent_twice: false }]
+            vec![Value {
+                stamp,
+                first_end: 0,
+                last_begin: 0,
+                acknowledged: 0,
+                durable: true,
+                sent_twice: false,
+            }]
         };
         Self { blocks: initial.map(value).collect(), now: 1, restored: 0 }
     }
@@ -152,9 +159,9 @@ impl Registers {
             let Some(kept) = values.iter().find(|value| value.stamp == stamp).cloned() else {
                 return Some(format!("I8: block {block} is left with {stamp}, which nobody wrote"));
             };
-            let lost = values.iter().find(|value| {
-                value.durable && value.stamp != stamp && kept.is_before(value)
-            });
+            let lost = values
+                .iter()
+                .find(|value| value.durable && value.stamp != stamp && kept.is_before(value));
             if let Some(lost) = lost {
                 let lost = lost.stamp;
                 return Some(format!("I8: block {block} lost {lost} and is left with {stamp}"));
