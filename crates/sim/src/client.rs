@@ -10,6 +10,7 @@ use blockferry_migration::in_flight::{InFlight, Mode, OpId};
 use crate::content::{BLOCK, Content, Stamp, blocks};
 use crate::executor::{MILLIS, Pid, Signal, Sim, first};
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
+use crate::mutation::Mutation;
 use crate::network::{Connection, Host, Network};
 use crate::registers::Tick;
 use crate::route::RETRY;
@@ -294,6 +295,9 @@ impl Clients {
                 Ok(reply @ (Reply::Done | Reply::Content(_))) => return (reply, sent),
                 Ok(_) => path.connection.close(),
                 Err(_) => {}
+            }
+            if self.witness.breaks(Mutation::ReplayWithoutFence) {
+                continue;
             }
             oldest = path.generation;
             let wanted = downstream.wanted_fence.get().max(oldest + 1);

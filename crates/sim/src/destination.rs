@@ -10,9 +10,10 @@ use blockferry_migration::digest::Frontier;
 use blockferry_migration::source::{SessionKey, Source};
 
 use crate::content::{Content, with_pieces};
-use crate::executor::{Lock, MILLIS, Pid, Signal, Sim};
+use crate::executor::{Lock, MILLIS, Pid, Signal, Sim, Turn};
 use crate::fences::Fences;
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
+use crate::mutation::Mutation;
 use crate::network::{Answer, ConnectionId, Serve};
 use crate::records::DestinationRecord;
 use crate::volume::Volume;
@@ -175,7 +176,8 @@ impl DestinationProgram {
         self.witness.note("mirror", || extent.to_string());
         self.witness.destination_disk.write(extent, &content).await;
         // Asked after the write: either the flush for Ready comes later, or this one counts.
-        if self.machine.borrow().is_write_through() {
+        let broken = self.witness.breaks(Mutation::NoWriteThrough);
+        if self.machine.borrow().is_write_through() && !broken {
             self.witness.destination_disk.flush().await;
         }
         self.machine.borrow_mut().mirror_done();
@@ -213,7 +215,7 @@ impl DestinationProgram {
         if self.owning.get() {
             return Reply::Refused("the volume has another owner");
         }
-        let _step = self.steps.turn().await;
+        let _step = self.step_turn().await;
         self.witness.note("attach", || format!("of boot {boot}"));
         self.machine.borrow_mut().attach_begin(BootId(boot));
         self.changed.raise();
@@ -233,11 +235,22 @@ impl DestinationProgram {
         }
     }
 
+    async fn step_turn(&self) -> Option<Turn> {
+        if self.witness.breaks(Mutation::AttachDuringCheckpoint) {
+            return None;
+        }
+        Some(self.steps.turn().await)
+    }
+
     async fn reserved(&self, epoch: u64, above: u64) -> Reply {
         let news = async {
             loop {
                 let changed = self.changed.wait();
-                if self.has_news(epoch, above) {
+                let (valid, reserved) = {
+                    let machine = self.machine.borrow();
+                    (machine.epoch(), machine.reserved())
+                };
+                if valid != epoch || reserved > above {
                     return;
                 }
                 changed.await;
@@ -245,11 +258,6 @@ impl DestinationProgram {
         };
         self.sim.timeout(RESERVED_WAIT, news).await;
         self.standing()
-    }
-
-    fn has_news(&self, epoch: u64, above: u64) -> bool {
-        let machine = self.machine.borrow();
-        machine.epoch() != epoch || machine.reserved() > above
     }
 
     fn standing(&self) -> Reply {
@@ -264,13 +272,15 @@ impl DestinationProgram {
     async fn checkpoint(&self, epoch: u64) -> Reply {
         let begun = self.machine.borrow_mut().checkpoint_begin(epoch);
         let Ok((address, digest)) = begun else { return STALE };
-        self.witness.destination_disk.flush().await;
+        if !self.witness.breaks(Mutation::CheckpointWithoutFlush) {
+            self.witness.destination_disk.flush().await;
+        }
         self.witness.note("checkpoint", || address.to_string());
         Reply::Checkpoint { address, digest }
     }
 
     async fn finish_checkpoint(&self, epoch: u64, address: u64) -> Reply {
-        let _step = self.steps.turn().await;
+        let _step = self.step_turn().await;
         let state = self.machine.borrow().checkpoint_state(epoch, address).cloned();
         let Ok(state) = state else { return STALE };
         self.witness.note("finishing", || address.to_string());
@@ -284,12 +294,18 @@ impl DestinationProgram {
 
     /// Write through, flush, make the promise durable; in this order.
     async fn ready(&self, epoch: u64, attempt: u64) -> Reply {
+        let broken = self.witness.breaks(Mutation::FlushBeforeWriteThrough);
+        if broken {
+            self.witness.destination_disk.flush().await;
+        }
         if self.machine.borrow_mut().ready_begin(epoch).is_err() {
             return STALE;
         }
         self.witness.note("promising", || attempt.to_string());
-        self.witness.destination_disk.flush().await;
-        let _step = self.steps.turn().await;
+        if !broken {
+            self.witness.destination_disk.flush().await;
+        }
+        let _step = self.step_turn().await;
         self.witness.destination_journal.append(DestinationRecord::Ready(attempt)).await;
         let ready = self.machine.borrow_mut().ready_durable(epoch, Attempt(attempt));
         self.witness.note("ready", || format!("{attempt}: {ready:?}"));
@@ -303,7 +319,7 @@ impl DestinationProgram {
             return Reply::Refused("the destination has not promised to be ready");
         }
         self.owning.set(true);
-        let _step = self.steps.turn().await;
+        let _step = self.step_turn().await;
         loop {
             let changed = self.changed.wait();
             if self.machine.borrow().is_idle() {
@@ -354,7 +370,7 @@ fn recover(records: &[DestinationRecord], witness: &Witness) -> Destination {
     // Runs are numbered by the clock and far apart, so that their epochs never meet.
     let boot = BootId((witness.sim.unique() + 1) << 20);
     let machine = Destination::new(witness.size, boot, durable, stream, witness.size)
-        .with_faults(witness.seeded());
+        .with_faults(witness.faults.mutations.machine);
     match ready {
         Some(attempt) => machine.with_ready(attempt),
         None => machine,

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::executor::{Micros, Sim};
+use crate::mutation::Mutations;
 use crate::network::Host;
 
 /// One thing that goes wrong.
@@ -67,16 +68,16 @@ type Commit = Rc<dyn Fn(Fault)>;
 
 /// The faults that are still to come.
 pub struct Faults {
-    /// Faults of the protocol that a test seeds.
-    pub seeded: blockferry_migration::Faults,
+    /// What a test breaks on purpose.
+    pub mutations: Mutations,
     planned: RefCell<Vec<Planned>>,
     commit: RefCell<Option<Commit>>,
 }
 
 impl Faults {
     /// The faults of a plan.
-    pub fn new(seeded: blockferry_migration::Faults, planned: Vec<Planned>) -> Self {
-        Self { seeded, planned: RefCell::new(planned), commit: RefCell::default() }
+    pub fn new(mutations: Mutations, planned: Vec<Planned>) -> Self {
+        Self { mutations, planned: RefCell::new(planned), commit: RefCell::default() }
     }
 
     /// From now on faults are committed by this function.

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod fences;
 pub mod link;
 pub mod message;
+pub mod mutation;
 pub mod network;
 pub mod plan;
 pub mod random;
@@ -21,5 +22,6 @@ pub mod volume;
 pub mod witness;
 pub mod world;
 
-pub use plan::Trouble;
-pub use world::{Outcome, run};
+pub use mutation::{Mutation, Mutations};
+pub use plan::{Plan, Trouble};
+pub use world::{Outcome, run, run_plan};

@@ -9,6 +9,7 @@ use blockferry_migration::source::{MirrorOutcome, PhaseName, Step};
 
 use crate::executor::{MILLIS, SECOND, Sim, first};
 use crate::message::{Call, Reply};
+use crate::mutation::Mutation;
 use crate::network::Connection;
 use crate::records::SourceRecord;
 use crate::route::{RESYNC_KEY, RETRY, Route};
@@ -124,6 +125,10 @@ impl Link {
                 continue;
             };
             self.sim.trace(|| format!("log {batch:?}"));
+            if self.witness.breaks(Mutation::LogBehindWrites) {
+                self.volume.machine.borrow_mut().log_durable(batch.id);
+                self.volume.after_change();
+            }
             let record = SourceRecord::Log { remove: batch.remove, add: batch.add };
             self.witness.source_journal.append(record).await;
             self.volume.machine.borrow_mut().log_durable(batch.id);

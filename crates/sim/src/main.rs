@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use blockferry_migration::Faults;
 use blockferry_sim::{Trouble, run};
 use clap::{Parser, ValueEnum};
 
@@ -74,7 +73,9 @@ fn main() -> ExitCode {
 
 /// What went wrong in a seed; a panic of a machine counts.
 fn failure(seed: u64, trouble: Trouble, traced: bool) -> Option<String> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, trouble, Faults::default(), traced)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        run(seed, trouble, blockferry_migration::Faults::default(), traced)
+    }));
     match outcome {
         Ok(outcome) => {
             if traced {

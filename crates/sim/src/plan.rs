@@ -116,14 +116,29 @@ fn faults(random: &mut Random, trouble: Trouble) -> Vec<Planned> {
     let mut faults = Vec::new();
     for _ in 0..count {
         let moment = moment(random);
-        faults.push((moment, fault(random, trouble)));
+        let first = fault(random, trouble);
+        faults.push((moment, first));
         if random.one_in(3) {
             let later_max = *random.pick(&[MILLIS, 20 * MILLIS, 300 * MILLIS]);
             let later = moment.later(random.below(later_max));
-            faults.push((later, fault(random, trouble)));
+            faults.push((later, second(random, first, trouble)));
         }
     }
     faults
+}
+
+/// What was held back or cut off meets its end, or something else.
+fn second(random: &mut Random, first: Fault, trouble: Trouble) -> Fault {
+    match first {
+        Fault::Stall { a, b, .. } if random.one_in(2) => Fault::Break { a, b, percent: 100 },
+        Fault::Break { a: Host::Source, b: Host::Destination, .. }
+            if trouble == Trouble::All && random.one_in(2) =>
+        {
+            let host = *random.pick(&[Host::Source, Host::Destination]);
+            Fault::Crash { host, power: random.one_in(2), down: random.below(50 * MILLIS) }
+        }
+        _ => fault(random, trouble),
+    }
 }
 
 fn moment(random: &mut Random) -> Moment {

@@ -12,6 +12,7 @@ use blockferry_migration::source::{MirrorOutcome, PhaseName, SessionKey};
 use crate::content::Content;
 use crate::executor::{MILLIS, Micros, Pid, SECOND, Signal, Sim, first};
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
+use crate::mutation::Mutation;
 use crate::network::{Connection, Host, Network};
 use crate::volume::Volume;
 use crate::witness::Witness;
@@ -145,7 +146,7 @@ impl Route {
 
     async fn open_mirror(&self, connection: &Connection, path: &Path, epoch: u64) -> bool {
         let generation = path.next_generation();
-        if path.unfenced.get() {
+        if path.unfenced.get() && !self.witness.breaks(Mutation::MirrorWithoutFence) {
             let fenced = connection.call(Call::Fence(path.session, generation)).await;
             if !matches!(fenced, Ok(Reply::Done)) {
                 return false;
@@ -238,7 +239,8 @@ impl Route {
         let is_new = living.is_none();
         let (connection, generation) =
             living.unwrap_or_else(|| (self.connect(), path.next_generation()));
-        if path.unfenced.replace(false) {
+        let broken = self.witness.breaks(Mutation::ForwardWithoutFence);
+        if path.unfenced.replace(false) && !broken {
             let fenced = connection.call(Call::Fence(path.session, generation)).await;
             if !matches!(fenced, Ok(Reply::Done)) {
                 path.unfenced.set(true);

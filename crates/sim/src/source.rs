@@ -16,6 +16,7 @@ use crate::executor::{Pid, Sim};
 use crate::fences::Fences;
 use crate::link::Link;
 use crate::message::{Call, Generation, Reply, Role, Session};
+use crate::mutation::Mutation;
 use crate::network::{Answer, ConnectionId, Network, Serve};
 use crate::records::SourceRecord;
 use crate::route::{RESYNC_KEY, Route};
@@ -225,6 +226,10 @@ impl SourceProgram {
         }
         self.witness.committing(attempt);
         self.witness.note("committing", || attempt.to_string());
+        if self.witness.breaks(Mutation::ForwardBeforeRecord) {
+            self.volume.machine.borrow_mut().commit_durable();
+            self.volume.after_change();
+        }
         self.witness.source_journal.append(SourceRecord::Committed).await;
         self.witness.committed();
         self.volume.machine.borrow_mut().commit_durable();
@@ -242,7 +247,7 @@ impl Serve for SourceProgram {
 
 /// What the records say after a restart.
 fn recover(records: &[SourceRecord], witness: &Witness) -> Source {
-    let (size, seeded) = (witness.size, witness.seeded());
+    let (size, seeded) = (witness.size, witness.faults.mutations.machine);
     if records.contains(&SourceRecord::Committed) {
         return Source::forwarding(size);
     }
@@ -257,6 +262,9 @@ fn recover(records: &[SourceRecord], witness: &Witness) -> Source {
             logged.retain(|unit| !remove.contains(unit));
             logged.extend(add);
         }
+    }
+    if witness.breaks(Mutation::LogForgotten) {
+        logged.clear();
     }
     Source::recovering(size, logged, seeded)
 }

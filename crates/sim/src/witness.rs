@@ -14,6 +14,7 @@ use crate::disk::{Disk, Journal};
 use crate::executor::Sim;
 use crate::fault::Faults;
 use crate::message::Request;
+use crate::mutation::Mutation;
 use crate::records::{DestinationRecord, SourceRecord};
 use crate::registers::Registers;
 use crate::volume::Volume;
@@ -123,9 +124,9 @@ impl Witness {
         self.source_journal.has(|record| matches!(record, SourceRecord::Committed))
     }
 
-    /// The fault that a test seeds.
-    pub fn seeded(&self) -> blockferry_migration::Faults {
-        self.faults.seeded
+    /// Whether a test breaks this rule.
+    pub fn breaks(&self, rule: Mutation) -> bool {
+        self.faults.mutations.program == Some(rule)
     }
 
     /// An update is sent again that may have been executed before.

@@ -13,6 +13,7 @@ use crate::destination::DestinationProgram;
 use crate::disk::{Disk, Journal};
 use crate::executor::{Micros, Pid, SECOND, Sim};
 use crate::fault::{Fault, Faults};
+use crate::mutation::Mutations;
 use crate::network::{Host, Network};
 use crate::plan::{FAULTS_END, Plan, Trouble};
 use crate::source::SourceProgram;
@@ -35,16 +36,21 @@ pub struct Outcome {
 }
 
 /// Runs a seed.
-pub fn run(
+pub fn run(seed: u64, trouble: Trouble, mutations: impl Into<Mutations>, traced: bool) -> Outcome {
+    run_plan(seed, Plan::of(seed, trouble), trouble, mutations, traced)
+}
+
+/// Runs a seed with another plan than its own.
+pub fn run_plan(
     seed: u64,
+    plan: Plan,
     trouble: Trouble,
-    seeded: blockferry_migration::Faults,
+    mutations: impl Into<Mutations>,
     traced: bool,
 ) -> Outcome {
-    let plan = Plan::of(seed, trouble);
     let sim = Sim::new(seed, traced);
     sim.trace(|| format!("seed {seed}: {plan:?}"));
-    let world = World::new(&sim, &plan, seeded);
+    let world = World::new(&sim, &plan, mutations.into());
     world.begin();
     let clients = world.clients.clone();
     let ended = sim.run(FAULTS_END + QUIET_MAX, || clients.is_finished());
@@ -74,7 +80,7 @@ struct World {
 }
 
 impl World {
-    fn new(sim: &Sim, plan: &Plan, seeded: blockferry_migration::Faults) -> Rc<Self> {
+    fn new(sim: &Sim, plan: &Plan, mutations: Mutations) -> Rc<Self> {
         let source_disk = Disk::new(sim, plan.size, plan.source_speed);
         for block in blocks(Extent::whole(plan.size)) {
             let hole = plan.hole_one_in > 0
@@ -86,7 +92,7 @@ impl World {
         let destination_disk = Disk::new(sim, plan.size, plan.destination_speed);
         let journals =
             (Journal::new(sim, plan.journal_speed), Journal::new(sim, plan.journal_speed));
-        let faults = Faults::new(seeded, plan.faults.clone());
+        let faults = Faults::new(mutations, plan.faults.clone());
         let disks = [source_disk, destination_disk];
         let witness = Witness::new(sim, plan.size, disks, journals, plan.load.overlapping, faults);
         let network = Network::new(sim, plan.weather);

@@ -1,0 +1,49 @@
+//! Rules of the programs that a test breaks on purpose, to show that the checks see it.
+
+use blockferry_migration::Faults;
+
+/// What is broken in a run; nothing unless a test says so.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mutations {
+    /// In the machines.
+    pub machine: Faults,
+    /// In the programs around them.
+    pub program: Option<Mutation>,
+}
+
+/// A rule that a program breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// An attach is answered while the record of a checkpoint is being written.
+    AttachDuringCheckpoint,
+    /// The destination flushes for Ready before it writes through.
+    FlushBeforeWriteThrough,
+    /// The destination does not write through from Ready on.
+    NoWriteThrough,
+    /// The destination answers a checkpoint without having flushed.
+    CheckpointWithoutFlush,
+    /// The activity log is not durable before the write goes anywhere.
+    LogBehindWrites,
+    /// The source forwards before its commit record is durable.
+    ForwardBeforeRecord,
+    /// A mirror connection is opened again without having fenced the one before.
+    MirrorWithoutFence,
+    /// What failed on a mirror or forward connection is forwarded without a fence.
+    ForwardWithoutFence,
+    /// A client's requests are sent again without a fence.
+    ReplayWithoutFence,
+    /// A restarted source begins with an empty activity log.
+    LogForgotten,
+}
+
+impl From<Faults> for Mutations {
+    fn from(machine: Faults) -> Self {
+        Self { machine, program: None }
+    }
+}
+
+impl From<Mutation> for Mutations {
+    fn from(mutation: Mutation) -> Self {
+        Self { machine: Faults::default(), program: Some(mutation) }
+    }
+}
