@@ -118,7 +118,8 @@ fn parts(u: &mut Unstructured<'_>, length: u64) -> Result<Vec<ReadPart>> {
     let mut parts = Vec::new();
     let mut left = length;
     while left > 0 {
-        let now = u.int_in_range(1..=left)?;
+        // Without this, bytes that have run out would make pieces of one byte each.
+        let now = if u.is_empty() { left } else { u.int_in_range(1..=left)? };
         left -= now;
         parts.push(if u.arbitrary()? {
             ReadPart::Hole(now)
