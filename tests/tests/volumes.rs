@@ -105,8 +105,9 @@ async fn eight_sparse_tebibytes_move_in_seconds_and_in_little_memory() {
         assert!(resident > 0 && resident < RESIDENT_MAX, "{program} held {resident} bytes");
     }
     let copy = allocated(&cluster.copy());
-    // Holes are kept in leaves of the stream's digest.
-    assert!((PIECES * 4096..=PIECES * 64 * KIB).contains(&copy), "{copy} bytes allocated");
+    // A twentieth more for what the file system itself keeps of so many extents.
+    let pieces = PIECES * 4096;
+    assert!((pieces..=pieces + pieces / 20).contains(&copy), "{copy} bytes allocated");
     let there = connect(&cluster.destination.uri(VOLUME)).await;
     let here = std::fs::File::open(cluster.file()).expect("a file");
     for piece in [0, 1, PIECES / 2, PIECES - 1] {
