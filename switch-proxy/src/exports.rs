@@ -117,7 +117,7 @@ impl Device for Description {
 pub(crate) fn new_session() -> Result<SessionId, UpstreamError> {
     let mut bytes = [0; SessionId::LENGTH];
     getrandom::fill(&mut bytes)
-        .map_err(|error| UpstreamError(format!("no random numbers: {error}")))?;
+        .map_err(|error| UpstreamError::Unusable(format!("no random numbers: {error}")))?;
     Ok(SessionId::from_bytes(bytes))
 }
 

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::address::Address;
 use crate::calls::Shared;
 use crate::driver::drive;
+use crate::exports::FENCED;
 use crate::link::Link;
 use crate::stream::Stream;
 
@@ -86,6 +87,14 @@ pub enum ConnectError {
         /// Its text; may be empty.
         message: String,
     },
+}
+
+impl ConnectError {
+    /// Whether the server refused because the generation of the session that was claimed is fenced:
+    /// nothing of it will ever execute there, and trying again is in vain.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.starts_with(FENCED))
+    }
 }
 
 impl ConnectOptions {

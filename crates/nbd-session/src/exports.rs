@@ -58,6 +58,11 @@ pub struct Opened {
     pub cut: CancellationToken,
 }
 
+/// What the refusal of a fenced generation begins with; see [`ConnectError::is_fenced`].
+///
+/// [`ConnectError::is_fenced`]: crate::ConnectError::is_fenced
+pub(crate) const FENCED: &str = "this generation is fenced";
+
 /// Why an export was not opened, or a fence not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
@@ -67,6 +72,9 @@ pub enum OpenError {
     /// There is, but not for this client now.
     #[error("{0}")]
     Policy(String),
+    /// Everything of the session up to the generation claimed is fenced, for good.
+    #[error("{FENCED}: a newer connection of the session has had it fenced")]
+    Fenced,
     /// The request contradicts itself or the server's state.
     #[error("{0}")]
     Invalid(String),
@@ -80,6 +88,7 @@ impl From<OpenError> for Refusal {
         match error {
             OpenError::Unknown(message) => Self::unknown(message),
             OpenError::Policy(message) => Self::policy(message),
+            OpenError::Fenced => Self::policy(error.to_string()),
             OpenError::Invalid(message) => Self::invalid(message),
             OpenError::Shutdown => Self::shutdown(),
         }

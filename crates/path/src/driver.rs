@@ -48,6 +48,7 @@ enum Done<F: Fabric> {
     NotOpened,
     Fenced(Generation),
     NotFenced(Generation),
+    Superseded,
 }
 
 type Running<F> = Pin<Box<dyn Future<Output = Done<F>> + Send>>;
@@ -146,6 +147,10 @@ impl<F: Fabric> Driver<F> {
                 }
             }
             Done::NotOpened => {}
+            Done::Superseded => {
+                tracing::info!("a newer connection of the client has taken this one's place");
+                self.shared.apply(|state| state.machine.superseded());
+            }
         }
     }
 
@@ -211,6 +216,7 @@ async fn reopen<F: Fabric>(shared: Arc<Shared<F>>, pause: Duration) -> Done<F> {
         }
         match open(&shared, &upstream).await {
             Ok((generation, link)) => return Done::Opened(generation, link),
+            Err(UpstreamError::Superseded) => return Done::Superseded,
             Err(error) => tracing::debug!(%upstream, %error, "no path here yet"),
         }
         tried.push(upstream);
@@ -246,6 +252,7 @@ async fn open_for_move<F: Fabric>(
     sleep(pause).await;
     match open(&shared, &to).await {
         Ok((generation, link)) => Done::Opened(generation, link),
+        Err(UpstreamError::Superseded) => Done::Superseded,
         Err(error) => {
             tracing::warn!(upstream = %to, %error, "cannot move there yet; staying");
             Done::NotOpened
@@ -262,7 +269,7 @@ pub(crate) async fn open<F: Fabric>(
     let link = connect(&shared.fabric, upstream, Opening { generation, standby: false }).await?;
     if let Err(misfit) = fits(&shared.info, link.info()) {
         link.disconnect();
-        return Err(UpstreamError(misfit.to_string()));
+        return Err(UpstreamError::Unusable(misfit.to_string()));
     }
     Ok((generation, OpenLink { upstream: upstream.clone(), link: Arc::new(link) }))
 }
@@ -273,7 +280,7 @@ pub(crate) async fn connect<F: Fabric>(
     upstream: &F::Upstream,
     opening: Opening,
 ) -> Result<F::Link, UpstreamError> {
-    let late = || UpstreamError(format!("no answer within {} s", OPEN_TIMEOUT.as_secs()));
+    let late = || UpstreamError::Unusable(format!("no answer within {} s", OPEN_TIMEOUT.as_secs()));
     timeout(OPEN_TIMEOUT, fabric.open(upstream, opening)).await.map_err(|_| late())?
 }
 

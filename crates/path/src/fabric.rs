@@ -28,8 +28,15 @@ pub enum FenceOutcome {
 
 /// Why an upstream could not be reached or will not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UpstreamError(pub String);
+pub enum UpstreamError {
+    /// Another try may have another outcome.
+    #[error("{0}")]
+    Unusable(String),
+    /// A newer connection of the session has had this one fenced: nothing of it will ever execute
+    /// again, wherever it is sent (I12).
+    #[error("a newer connection of the client has taken this one's place")]
+    Superseded,
+}
 
 /// One connection to a server of the volume.
 pub trait Link: Send + Sync + 'static {

@@ -47,7 +47,7 @@ pub(crate) struct Machine {
     generation: Generation,
     /// The present front has answered something: it works.
     proven: bool,
-    /// The client is gone; what no server has is dropped, the rest only ends in order.
+    /// The session is over; what no server has is dropped, the rest only ends in order.
     closed: bool,
     client_timeout: Duration,
     /// Requests sent a second time.
@@ -90,7 +90,7 @@ pub(crate) enum Work {
     Reopen,
     /// Have everything older than this link fenced at the server behind it.
     Fence(Generation),
-    /// The client is gone and everything has ended.
+    /// The session is over and everything has ended.
     Finish,
 }
 
@@ -143,7 +143,7 @@ impl Machine {
         let front = self.phase.front().filter(|_| !self.closed);
         let id = self.table.add(request, front.map_or(Place::Held, Place::Sent), now);
         if self.closed {
-            self.fail(id, client_is_gone());
+            self.fail(id, session_is_over());
         }
         (id, front)
     }
@@ -259,6 +259,20 @@ impl Machine {
         self.drop_what_nobody_wants();
     }
 
+    /// A newer connection of the client has had everything older fenced: nothing of this path can
+    /// execute any more, and whoever waits for an answer waits for it there.
+    pub(crate) fn superseded(&mut self) {
+        self.closed = true;
+        let links = [self.phase.front(), self.phase.old()];
+        links.into_iter().flatten().for_each(|link| self.strand(link));
+        self.phase = Phase::Lost;
+        self.forget(Entry::is_ghost);
+        for id in self.table.find(Entry::is_waiting) {
+            self.table.remove(id);
+            self.effects.push_back(Effect::Answer(id, Err(session_is_over())));
+        }
+    }
+
     pub(crate) fn work(&self) -> Work {
         match self.phase {
             _ if self.closed && self.table.is_empty() => Work::Finish,
@@ -349,7 +363,7 @@ impl Machine {
     fn drop_what_nobody_wants(&mut self) {
         if self.closed {
             for id in self.table.find(Entry::is_waiting) {
-                self.fail(id, client_is_gone());
+                self.fail(id, session_is_over());
             }
         }
     }
@@ -381,6 +395,6 @@ fn no_upstream(timeout: Duration) -> Failure {
     Failure::new(Errno::Io, format!("no server of this volume could be reached for {seconds} s"))
 }
 
-fn client_is_gone() -> Failure {
-    Failure::new(Errno::Io, "the client has gone")
+fn session_is_over() -> Failure {
+    Failure::new(Errno::Shutdown, "this session is over: its client has gone, or connected anew")
 }

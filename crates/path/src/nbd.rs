@@ -82,7 +82,9 @@ impl<L: Locate> Fabric for NbdFabric<L> {
             silence_max: Some(SILENCE_MAX),
             ..ConnectOptions::new(to.address.clone(), to.export.clone())
         };
-        let link = connect(&options).await.map_err(explain)?;
+        let link = connect(&options).await.map_err(|error| {
+            if error.is_fenced() { UpstreamError::Superseded } else { explain(error) }
+        })?;
         if link.role_accepted() {
             self.roles_known.store(true, Ordering::Relaxed);
         }
@@ -100,7 +102,7 @@ impl<L: Locate> Fabric for NbdFabric<L> {
         match fence(&at.address, &request, FENCE_TIMEOUT).await.map_err(explain)? {
             NbdFenceOutcome::Confirmed => Ok(FenceOutcome::Confirmed),
             NbdFenceOutcome::Unsupported if self.roles_known.load(Ordering::Relaxed) => {
-                Err(UpstreamError("the server knows roles and yet no fence".to_owned()))
+                Err(UpstreamError::Unusable("the server knows roles and yet no fence".to_owned()))
             }
             NbdFenceOutcome::Unsupported => Ok(FenceOutcome::Unsupported),
         }
@@ -140,5 +142,5 @@ impl Link for NbdLink {
 }
 
 fn explain(error: impl std::fmt::Display) -> UpstreamError {
-    UpstreamError(error.to_string())
+    UpstreamError::Unusable(error.to_string())
 }

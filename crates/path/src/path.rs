@@ -92,10 +92,10 @@ impl<F: Fabric> Path<F> {
     /// client is told, and what every later server must offer.
     ///
     /// # Errors
-    /// What the last of the upstreams said.
+    /// What the last of the upstreams said, or the first that said it is in vain.
     pub async fn open(fabric: F, options: PathOptions) -> Result<Self, UpstreamError> {
         let mut generation = Generation(0);
-        let mut last = UpstreamError("no upstream is known".to_owned());
+        let mut last = UpstreamError::Unusable("no upstream is known".to_owned());
         for upstream in fabric.locate().await {
             generation = generation.next();
             let opening = Opening { generation, standby: false };
@@ -104,7 +104,10 @@ impl<F: Fabric> Path<F> {
                     let open = OpenLink { upstream, link: Arc::new(link) };
                     return Ok(Self::begin(fabric, options, (generation, open)));
                 }
-                Err(error) => last = UpstreamError(format!("{upstream}: {error}")),
+                Err(UpstreamError::Superseded) => return Err(UpstreamError::Superseded),
+                Err(UpstreamError::Unusable(error)) => {
+                    last = UpstreamError::Unusable(format!("{upstream}: {error}"));
+                }
             }
         }
         Err(last)

@@ -220,3 +220,24 @@ async fn a_client_is_told_an_error_only_after_the_timeout() {
     server.come_back();
     assert_eq!(soon(write(&path, 0, 1)).await, Ok(Reply::Done));
 }
+
+#[tokio::test]
+async fn a_path_that_a_newer_connection_of_its_client_replaced_ends_at_once() {
+    let world = World::default();
+    let server = world.server("only");
+    world.owners(&["only"]);
+    let path = open_alone(&world).await;
+    server.stop();
+    let under_way = tokio::spawn(write(&path, 0, 1));
+    until(|| path.status().unanswered == 1).await;
+    *server.fence.lock().unwrap() = Generation(100);
+    server.die();
+    until(|| path.status().state == PathState::Lost).await;
+    server.come_back();
+    let failure = soon(under_way).await.unwrap().unwrap_err();
+    assert_eq!(failure.errno, Errno::Shutdown, "not an error of the volume");
+    let failure = soon(write(&path, 0, 2)).await.unwrap_err();
+    assert_eq!(failure.errno, Errno::Shutdown, "nothing is waited for any more");
+    let writes = server.events().iter().filter(|e| matches!(e, Event::Write(..))).count();
+    assert_eq!(writes, 1, "nothing was sent again");
+}

@@ -24,6 +24,8 @@ pub(crate) struct Server {
     pub(crate) running: watch::Sender<bool>,
     /// What every request is refused with.
     pub(crate) refusal: Mutex<Option<Failure>>,
+    /// The oldest generation that it still takes.
+    pub(crate) fence: Mutex<Generation>,
     /// What was asked of it, in order.
     pub(crate) log: Mutex<Vec<Event>>,
 }
@@ -79,6 +81,7 @@ impl World {
             up: watch::Sender::new(true),
             running: watch::Sender::new(true),
             refusal: Mutex::default(),
+            fence: Mutex::new(Generation(0)),
             log: Mutex::default(),
         });
         self.servers.lock().unwrap().insert(name, Arc::clone(&server));
@@ -92,7 +95,7 @@ impl World {
     fn find(&self, name: Name) -> Result<Arc<Server>, UpstreamError> {
         let server = self.servers.lock().unwrap().get(name.0).cloned();
         let server = server.filter(|server| *server.up.borrow());
-        server.ok_or_else(|| UpstreamError("connection refused".to_owned()))
+        server.ok_or_else(|| UpstreamError::Unusable("connection refused".to_owned()))
     }
 }
 
@@ -200,6 +203,9 @@ impl Fabric for World {
     async fn open(&self, to: &Name, opening: Opening) -> Result<MemoryLink, UpstreamError> {
         let server = self.find(*to)?;
         let Opening { generation, standby } = opening;
+        if generation < *server.fence.lock().unwrap() {
+            return Err(UpstreamError::Superseded);
+        }
         let event = if standby { Event::Standby } else { Event::Opened };
         server.record(event(generation));
         Ok(MemoryLink { server, generation, open: watch::Sender::new(true) })

@@ -44,10 +44,7 @@ impl Volume {
             Role::Copy => Some(self.copy_use(claim.filter(|_| by_token.is_none())).await?),
             Role::Mirror | Role::Forward => None,
         };
-        let connection = self
-            .sessions
-            .open(role, session, generation)
-            .ok_or_else(|| OpenError::Policy("this generation of the session is fenced".into()))?;
+        let connection = self.sessions.open(role, session, generation).ok_or(OpenError::Fenced)?;
         let arrangement = claim.map(|claim| claim.arrangement.clone()).unwrap_or_default();
         let path = || self.client_path(connection.key, session, generation, arrangement.clone());
         let purpose = match (role, purpose, claim) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use blockferry_block::{ClaimEpoch, Generation, SessionId};
-use blockferry_device::{Device, Failure, Reply, Request};
+use blockferry_device::{Device, Errno, Failure, Reply, Request};
 use blockferry_nbd_session::{NbdUri, Role};
 use blockferry_path::{Locate, NbdFabric, Path, PathOptions, UpstreamError};
 
@@ -55,6 +55,9 @@ impl ForwardPath {
             };
             match self.open(&outgoing).await {
                 Ok(path) => break path,
+                Err(error @ UpstreamError::Superseded) => {
+                    return Err(Failure::new(Errno::Shutdown, error.to_string()));
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the forward path could not be opened");
                     tokio::time::sleep(RETRY_PAUSE).await;
