@@ -2,7 +2,7 @@
 //! before, during and after a migration, and they change nothing.
 
 use blockferry_block::MIB;
-use blockferry_nbd_session::NbdUri;
+use blockferry_nbd_session::{ConnectOptions, NbdUri, connect};
 use blockferry_tests::cast::{Cluster, Phase, RawClient, RawRequest, Replies, VOLUME};
 
 const SIZE: u64 = 4 * MIB;
@@ -98,6 +98,38 @@ async fn bad_requests_get_the_same_answers_everywhere(replies: Replies) {
     assert_huge_write_ends_it(&mut stayed, "the client that stayed").await;
     assert!(std::fs::read(cluster.copy()).expect("a file") == content, "the volume has changed");
     cluster.assert_equal();
+}
+
+/// A client is turned away there, so only the copier can send anything at all.
+async fn the_copier_gets_the_same_answers(replies: Replies) {
+    let cluster = Cluster::random(SIZE / MIB).await;
+    let uris = cluster.migrate(&["--copier", "external"]).await.last();
+    let uri: NbdUri = uris["destination"].as_str().expect("a URI").parse().expect("a URI");
+    let mut client = RawClient::join(&uri, replies).await;
+    assert_table(&mut client, "from the copier").await;
+    assert_huge_write_ends_it(&mut client, "from the copier").await;
+    let status = cluster.destination.status(VOLUME).await.expect("an answer");
+    assert_eq!(status.reserved_address, 0, "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_no_owner_yet_turns_clients_away_and_says_why() {
+    let cluster = Cluster::random(SIZE / MIB).await;
+    cluster.enter(Phase::During).await;
+    let uri = cluster.destination.uri(VOLUME);
+    let options = ConnectOptions::new(uri.address, uri.export);
+    let refusal = connect(&options).await.err().expect("it is no owner").to_string();
+    assert!(refusal.contains("not the owner of vol yet: it is being received"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_of_the_copier_get_the_same_simple_replies() {
+    the_copier_gets_the_same_answers(Replies::Simple).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_of_the_copier_get_the_same_structured_replies() {
+    the_copier_gets_the_same_answers(Replies::Structured).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
