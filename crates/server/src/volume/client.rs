@@ -11,6 +11,7 @@ use blockferry_migration::source::{Answer, ReadStart, SessionKey, Step};
 use super::forward::ForwardPath;
 use super::mirror_out::MirrorLane;
 use super::owner::Owner;
+use super::throttle::wait_for_resync;
 use super::{Stage, Volume, not_the_owner};
 
 /// What a client connection has beyond the volume: its own mirror lane and forward path, so that
@@ -44,7 +45,13 @@ impl Volume {
             | Request::BlockStatus { extent, .. }
             | Request::Cache { extent } => self.read(&owner, path, request, extent).await,
             Request::Flush => self.flush(&owner, path).await,
-            _ => self.update(&owner, path, request).await,
+            _ => {
+                let throttle = outgoing.as_ref().is_some_and(|outgoing| outgoing.throttle);
+                if let Some(extent) = request.extent().filter(|_| throttle) {
+                    wait_for_resync(&owner, extent).await;
+                }
+                self.update(&owner, path, request).await
+            }
         };
         if let (Some(outgoing), Some(begun)) = (outgoing, begun) {
             outgoing.saw_request(begun.elapsed());

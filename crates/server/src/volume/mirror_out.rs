@@ -16,12 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::Volume;
 use super::outgoing::Outgoing;
 use super::owner::Owner;
+use super::throttle::THROTTLED_MAX;
 
 /// A mirror write that takes longer makes its extent dirty ("The source during the sweep").
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The same where the user asked that a slow destination throttles the clients.
-const THROTTLED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause between two tries to open a lane.
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
@@ -114,7 +112,7 @@ impl MirrorLane {
     fn timeout(&self) -> Duration {
         let outgoing = self.volume.upgrade().and_then(|volume| volume.outgoing());
         match outgoing {
-            Some(outgoing) if outgoing.throttle => THROTTLED_TIMEOUT,
+            Some(outgoing) if outgoing.throttle => THROTTLED_MAX,
             _ => MIRROR_TIMEOUT,
         }
     }

@@ -23,6 +23,7 @@ mod source_steps;
 mod status;
 mod steps;
 mod thin;
+mod throttle;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
