@@ -1,7 +1,8 @@
 //! Where a migration stands, decided from nothing but what the two storage programs say now.
 //!
 //! The controller keeps no state that matters; this is how `migrate` continues after any
-//! interruption, and how every other command knows what may be done.
+//! interruption, and how every other command knows what may be done: from each position there is a
+//! way to the end (L3).
 //!
 //! ```text
 //! source        owner ---- migrating ---- committing ---- forwarding ---- standby, retired

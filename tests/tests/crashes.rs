@@ -1,5 +1,5 @@
 //! Whatever dies comes back, the copy goes on from the reserved address, and no client sees more than
-//! a delay.
+//! a delay (L2).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Claims: how the copier takes the next extent (I4, I5).
+//! Claims: how the copier takes the next extent (I4, I5). The cursor passes every byte once (L1).
 
 use blockferry_block::{Extent, MIB};
 

@@ -263,7 +263,7 @@ impl Source {
         }
     }
 
-    /// What a settled attempt still lacks (I10); `None` when it can be committed.
+    /// What a settled attempt still lacks (I10, I14); `None` when it can be committed.
     pub fn missing(&self) -> Option<Missing> {
         let sweep = self.sweep()?;
         let verified = sweep.counters.verified_bytes >= self.size;

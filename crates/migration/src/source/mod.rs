@@ -237,7 +237,8 @@ impl Source {
         self.settle_operation(id);
     }
 
-    /// The mirrored part of an update has ended.
+    /// The mirrored part of an update has ended. What the destination did not execute is dirty before
+    /// the client is answered (I7).
     pub fn mirror_done(&mut self, id: OpId, outcome: MirrorOutcome) {
         let Some(extent) = self.operations.get(&id).and_then(Operation::mirrored) else { return };
         let holds = matches!(self.phase, Phase::Committing(_) | Phase::Forwarding);

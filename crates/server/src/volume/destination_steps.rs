@@ -92,7 +92,8 @@ impl Volume {
         Ok(())
     }
 
-    /// `/ready`, at the destination: write-through first, then flush, then the record.
+    /// `/ready`, at the destination: write-through first, then flush, then the record, so that what
+    /// was promised durable at the source, before or since, is durable here at the commit (I8).
     pub(crate) async fn ready(self: &Arc<Self>, request: &ReadyRequest) -> Step<ReadyReply> {
         self.authenticated(&request.migration, &request.token)?;
         self.check_term(request.term).await?;
