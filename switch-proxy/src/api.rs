@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use blockferry_block::{Generation, VolumeName};
-use blockferry_control::ApiError;
 use blockferry_control::api::{
-    Arrangement, MoveReply, PrepareReply, PrepareRequest, ProgramStatus, RouteStatus,
+    Arrangement, ErrorBody, MoveReply, PrepareReply, PrepareRequest, ProgramStatus, RouteStatus,
 };
+use blockferry_control::{ApiError, openapi};
 use blockferry_nbd_session::{Limits, NbdUri};
 use blockferry_path::PathState;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::metrics;
 use crate::owner::Claim;
@@ -28,7 +30,7 @@ use crate::routes::{AddError, Routes};
 const MOVE_WAIT: Duration = Duration::from_secs(10);
 
 /// `POST /v1/routes`: a new route.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NewRoute {
     /// Name under which clients find the volume here.
     pub name: String,
@@ -52,34 +54,75 @@ pub(crate) struct Api {
 type Shared = State<Arc<Api>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
+/// Which route.
+#[derive(Deserialize, IntoParams)]
+struct Named {
+    /// Name under which clients find the volume here.
+    name: String,
+}
+
 /// The paths of the control API.
-pub(crate) fn router(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/routes", get(list).post(add))
-        .route("/v1/routes/{name}", get(one))
-        .route("/v1/routes/{name}/prepare", post(begin_prepare))
-        .route("/v1/routes/{name}/arrangement", post(arrange))
-        .route("/metrics", get(scrape))
+pub(crate) fn routes(api: Arc<Api>) -> OpenApiRouter {
+    openapi::routes_of(&api.program.program)
+        .routes(routes!(status))
+        .routes(routes!(list, add))
+        .routes(routes!(one))
+        .routes(routes!(begin_prepare))
+        .routes(routes!(arrange))
+        .routes(routes!(scrape))
         .with_state(api)
 }
 
+/// The program itself.
+#[utoipa::path(
+    get, path = "/v1/status",
+    responses((status = 200, description = "Name, version, addresses", body = ProgramStatus))
+)]
 async fn status(State(api): Shared) -> Json<ProgramStatus> {
     Json(api.program.clone())
 }
 
+/// All routes.
+#[utoipa::path(
+    get, path = "/v1/routes",
+    responses((status = 200, description = "Ordered by name", body = [RouteStatus]))
+)]
 async fn list(State(api): Shared) -> Json<Vec<RouteStatus>> {
     Json(api.routes.all().iter().map(|route| route.status()).collect())
 }
 
-async fn one(State(api): Shared, Path(name): Path<String>) -> Answer<RouteStatus> {
+/// One route.
+#[utoipa::path(
+    get, path = "/v1/routes/{name}",
+    responses(
+        (status = 200, description = "Where it leads", body = RouteStatus),
+        (status = 404, description = "There is no such route here", body = ErrorBody),
+    )
+)]
+async fn one(State(api): Shared, Path(name): Path<Named>) -> Answer<RouteStatus> {
     Ok(Json(api.find(&name)?.status()))
 }
 
+/// The numbers, in Prometheus' text format.
+#[utoipa::path(
+    get, path = "/metrics",
+    responses((status = 200, description = "All routes", body = str, content_type = "text/plain"))
+)]
 async fn scrape(State(api): Shared) -> String {
     metrics::text(&api.routes, &api.limits)
 }
 
+/// Add a route; one that is there already and leads to the same volume is left alone.
+#[utoipa::path(
+    post, path = "/v1/routes",
+    responses(
+        (status = 200, description = "Clients find it", body = RouteStatus),
+        (status = 400, description = "The name or an address makes no sense", body = ErrorBody),
+        (status = 409, description = "The name leads elsewhere", body = ErrorBody),
+        (status = 500, description = "It would not survive a restart", body = ErrorBody),
+        (status = 507, description = "The switch has as many routes as it takes", body = ErrorBody),
+    )
+)]
 async fn add(State(api): Shared, Json(new): Json<NewRoute>) -> Answer<RouteStatus> {
     let name: VolumeName = new.name.parse().map_err(bad_request)?;
     let upstream = new.upstream.parse().map_err(bad_request)?;
@@ -95,9 +138,14 @@ async fn add(State(api): Shared, Json(new): Json<NewRoute>) -> Answer<RouteStatu
     Ok(Json(route.status()))
 }
 
+/// Prepare for a migration: open everything that can fail towards the candidate.
+#[utoipa::path(
+    post, path = "/v1/routes/{name}/prepare",
+    responses((status = 200, description = "What is in the way", body = PrepareReply), ApiError)
+)]
 async fn begin_prepare(
     State(api): Shared,
-    Path(name): Path<String>,
+    Path(name): Path<Named>,
     Json(request): Json<PrepareRequest>,
 ) -> Answer<PrepareReply> {
     let route = api.find(&name)?;
@@ -118,10 +166,14 @@ async fn begin_prepare(
     Ok(Json(prepare(&route, &to).await))
 }
 
-/// D1.6, D2.6: the volume lives elsewhere now.
+/// Send new requests to where the volume lives now (D1.6, D2.6).
+#[utoipa::path(
+    post, path = "/v1/routes/{name}/arrangement",
+    responses((status = 200, description = "How many connections do", body = MoveReply), ApiError)
+)]
 async fn arrange(
     State(api): Shared,
-    Path(name): Path<String>,
+    Path(name): Path<Named>,
     Json(arrangement): Json<Arrangement>,
 ) -> Answer<MoveReply> {
     let route = api.find(&name)?;
@@ -181,7 +233,7 @@ async fn wait_for_clients(route: &Route, upstream: &NbdUri) -> MoveReply {
 }
 
 impl Api {
-    fn find(&self, name: &str) -> Result<Arc<Route>, ApiError> {
+    fn find(&self, Named { name }: &Named) -> Result<Arc<Route>, ApiError> {
         self.routes
             .find(name)
             .ok_or_else(|| ApiError::not_found(format!("there is no route {name:?} here")))

@@ -10,7 +10,7 @@ use blockferry_nbd_session::{Address, Limits, Listener, NbdUri};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, router};
+use crate::api::{Api, routes};
 use crate::config::Config;
 use crate::exports::RouteExports;
 use crate::ledger::Ledger;
@@ -78,7 +78,7 @@ impl Switch {
         let api = Api { routes: Arc::clone(&self.routes), program: self.program, limits };
         let watcher = tokio::spawn(watch(self.routes));
         let clients = self.clients.run(exports, self.limits, shutdown.clone());
-        let control = self.control.serve(router(Arc::new(api)), shutdown.clone());
+        let control = self.control.serve(routes(Arc::new(api)), shutdown.clone());
         tokio::join!(control, end_in_time(clients, shutdown, cut));
         watcher.abort();
         // It ends with being aborted, which is no error.

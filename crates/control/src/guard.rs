@@ -9,7 +9,6 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use http_body_util::LengthLimitError;
 use tokio::time::timeout;
 
@@ -26,10 +25,8 @@ const HEALTH_PATH: &str = "/healthz";
 
 /// The router with the guards before it.
 pub(crate) fn guarded(router: Router, token: Option<BearerToken>) -> Router {
-    let router = router
-        .route(HEALTH_PATH, get(async || "ok\n"))
-        .layer(middleware::from_fn(whole_body))
-        .layer(middleware::from_fn(no_web_page));
+    let router =
+        router.layer(middleware::from_fn(whole_body)).layer(middleware::from_fn(no_web_page));
     let router = match token.map(Arc::new) {
         Some(token) => router.layer(middleware::from_fn(move |request: Request, next: Next| {
             authorized(Arc::clone(&token), request, next)

@@ -41,7 +41,7 @@ async fn start(address: &str, token: Option<BearerToken>, router: Router) -> Run
     let server = ControlServer::bind(&address.parse().unwrap(), token).await.unwrap();
     let address = server.address().clone();
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(server.serve(router, shutdown.clone()));
+    let task = tokio::spawn(server.serve(router.into(), shutdown.clone()));
     Running { address, shutdown, task }
 }
 

@@ -4,10 +4,12 @@
 //! URIs without an export (`nbd://HOST:PORT`, `nbd+unix:///?socket=PATH`), those of the control side
 //! are `http://HOST:PORT` or `unix:/path`. Sizes, addresses and cursors are bytes.
 
+mod error_body;
 mod migration;
 mod route;
 mod volume;
 
+pub use error_body::ErrorBody;
 pub use migration::{
     AbortRequest, AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, CommitReply,
     CommitRequest, FinishCheckpoint, OwnReply, OwnRequest, PartyAddress, PauseRequest, ReadyReply,
