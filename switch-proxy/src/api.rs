@@ -93,7 +93,7 @@ async fn list(State(api): Shared) -> Json<Vec<RouteStatus>> {
 
 /// One route.
 #[utoipa::path(
-    get, path = "/v1/routes/{name}",
+    get, path = "/v1/routes/{name}", params(Named),
     responses(
         (status = 200, description = "Where it leads", body = RouteStatus),
         (status = 404, description = "There is no such route here", body = ErrorBody),
@@ -105,7 +105,7 @@ async fn one(State(api): Shared, Path(name): Path<Named>) -> Answer<RouteStatus>
 
 /// The numbers, in Prometheus' text format.
 #[utoipa::path(
-    get, path = "/metrics",
+    get, path = "/metrics", operation_id = "metrics",
     responses((status = 200, description = "All routes", body = str, content_type = "text/plain"))
 )]
 async fn scrape(State(api): Shared) -> String {
@@ -140,7 +140,7 @@ async fn add(State(api): Shared, Json(new): Json<NewRoute>) -> Answer<RouteStatu
 
 /// Prepare for a migration: open everything that can fail towards the candidate.
 #[utoipa::path(
-    post, path = "/v1/routes/{name}/prepare",
+    post, path = "/v1/routes/{name}/prepare", operation_id = "prepare", params(Named),
     responses((status = 200, description = "What is in the way", body = PrepareReply), ApiError)
 )]
 async fn begin_prepare(
@@ -168,7 +168,7 @@ async fn begin_prepare(
 
 /// Send new requests to where the volume lives now (D1.6, D2.6).
 #[utoipa::path(
-    post, path = "/v1/routes/{name}/arrangement",
+    post, path = "/v1/routes/{name}/arrangement", params(Named),
     responses((status = 200, description = "How many connections do", body = MoveReply), ApiError)
 )]
 async fn arrange(

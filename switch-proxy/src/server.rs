@@ -119,7 +119,7 @@ fn program(config: &Config, clients: &Address, control: &ListenAddress) -> Resul
         program: "switch-proxy".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL,
-        boot: u64::from_le_bytes(boot),
+        boot: u64::from_le_bytes(boot) >> 2,
         address: PartyAddress {
             nbd: NbdUri { address, export: String::new() }.to_string(),
             control: control.to_string(),

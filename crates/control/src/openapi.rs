@@ -43,6 +43,10 @@ const BEFORE_BODIES: [(u16, &str); 4] = [
     (422, "The body is not the message expected"),
 ];
 
+/// What is said in terms of Rust and in those of JSON: links to types, and the answer `()`.
+const IN_JSON: [(&str, &str); 3] =
+    [("[`", "`"), ("`]", "`"), (r#"{"default":null}"#, r#"{"type":"null"}"#)];
+
 /// An empty list of routes of a program. What is added to it with [`utoipa_axum::routes`] is both
 /// served and described.
 pub fn routes_of<S>(program: &str) -> OpenApiRouter<S>
@@ -105,10 +109,10 @@ fn add_refusals(operation: &mut Operation) {
 struct Document(Bytes);
 
 impl Document {
-    /// Links between types mean something to rustdoc only.
     fn new(document: &OpenApi) -> Self {
         let json = document.to_json().expect("a document that was built of its own types");
-        Self(json.replace("[`", "`").replace("`]", "`").into())
+        let in_json = |text: String, (rust, json): &(&str, &str)| text.replace(rust, json);
+        Self(IN_JSON.iter().fold(json, in_json).into())
     }
 }
 

@@ -32,7 +32,7 @@ const METRICS: &[Metric] = &[
 
 /// The numbers, in Prometheus' text format.
 #[utoipa::path(
-    get, path = "/metrics",
+    get, path = "/metrics", operation_id = "metrics",
     responses((status = 200, description = "All volumes", body = str, content_type = "text/plain"))
 )]
 pub(crate) async fn page(State(volumes): State<Arc<Volumes>>) -> impl IntoResponse {

@@ -89,7 +89,7 @@ async fn list(State(volumes): App) -> Json<Vec<VolumeStatus>> {
 
 /// One volume.
 #[utoipa::path(
-    get, path = "/v1/volumes/{name}",
+    get, path = "/v1/volumes/{name}", params(Named),
     responses(
         (status = 200, description = "Where it stands", body = VolumeStatus),
         (status = 400, description = "That is no volume's name", body = ErrorBody),

@@ -46,7 +46,7 @@ macro_rules! step {
     ) => {
         #[doc = $summary]
         #[utoipa::path(
-            post, path = $path,
+            post, path = $path, params(Named),
             responses((status = 200, description = "Done", body = $reply), ApiError)
         )]
         async fn $name(
@@ -98,7 +98,7 @@ step!(
 
 /// Destination: create the volume and prepare to receive it (D2.1).
 #[utoipa::path(
-    post, path = "/v1/volumes/{name}/receive",
+    post, path = "/v1/volumes/{name}/receive", params(Named),
     responses((status = 200, description = "Created, or what is in the way", body = ReceiveReply), ApiError)
 )]
 async fn receive(
@@ -111,7 +111,7 @@ async fn receive(
 
 /// Destination: wait until `W` is above an address, or the epoch is another one.
 #[utoipa::path(
-    get, path = "/v1/volumes/{name}/reserved",
+    get, path = "/v1/volumes/{name}/reserved", params(Named, ReservedQuery),
     responses((status = 200, description = "It is so, or the wait is over", body = ReservedReply), ApiError)
 )]
 async fn reserved(
@@ -124,7 +124,7 @@ async fn reserved(
 
 /// Source: let claims wait.
 #[utoipa::path(
-    post, path = "/v1/volumes/{name}/pause",
+    post, path = "/v1/volumes/{name}/pause", params(Named),
     responses((status = 200, description = "Paused", body = ()), ApiError)
 )]
 async fn pause(
@@ -137,7 +137,7 @@ async fn pause(
 
 /// Source: end the pause.
 #[utoipa::path(
-    post, path = "/v1/volumes/{name}/unpause",
+    post, path = "/v1/volumes/{name}/unpause", params(Named),
     responses((status = 200, description = "Going on", body = ()), ApiError)
 )]
 async fn unpause(
@@ -150,7 +150,7 @@ async fn unpause(
 
 /// Either side: abort before the commit; the destination deletes what it created.
 #[utoipa::path(
-    post, path = "/v1/volumes/{name}/abort",
+    post, path = "/v1/volumes/{name}/abort", params(Named),
     responses((status = 200, description = "Nothing is left of the migration", body = ()), ApiError)
 )]
 async fn abort(
@@ -166,7 +166,7 @@ async fn abort(
 
 /// Source: stop forwarding, once no client path goes through it any more.
 #[utoipa::path(
-    post, path = "/v1/volumes/{name}/retire",
+    post, path = "/v1/volumes/{name}/retire", params(Named),
     responses((status = 200, description = "Whether it may be switched off", body = RetireReply), ApiError)
 )]
 async fn retire(State(volumes): App, Path(name): Path<Named>) -> Answer<RetireReply> {
@@ -175,7 +175,7 @@ async fn retire(State(volumes): App, Path(name): Path<Named>) -> Answer<RetireRe
 
 /// Source: begin to read back both sides, or tell how far that is.
 #[utoipa::path(
-    post, path = "/v1/volumes/{name}/verify",
+    post, path = "/v1/volumes/{name}/verify", params(Named),
     responses((status = 200, description = "How far it is", body = VerifyReply), ApiError)
 )]
 async fn verify(
