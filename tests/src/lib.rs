@@ -4,6 +4,7 @@
 //! The promises themselves are in `tests/tests`, one file each.
 
 pub mod cast;
+pub mod openapi;
 pub mod promises;
 pub mod tree;
 pub mod workspace;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    Components, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr,
-    Response, ResponseBuilder,
+    Content, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr, Response,
+    ResponseBuilder,
 };
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -67,27 +67,28 @@ where
 pub(crate) fn described(routes: OpenApiRouter) -> Router {
     let routes = routes.with_state(()).routes(routes!(healthz)).routes(routes!(openapi));
     let (router, mut document) = routes.split_for_parts();
-    let components = document.components.get_or_insert_default();
-    add_shared(components);
-    document.security =
-        Some(vec![SecurityRequirement::default(), SecurityRequirement::new(TOKEN, [""; 0])]);
+    add_shared(&mut document);
     document.paths.paths.values_mut().flat_map(operations).for_each(add_refusals);
     router.with_state(Document::new(&document))
 }
 
 /// A refusal with this meaning, for the document.
 pub(crate) fn refusal(description: &str) -> RefOr<Response> {
-    let schema = Ref::from_schema_name(ErrorBody::name());
-    let content = utoipa::openapi::Content::new(Some(schema));
+    let content = Content::new(Some(Ref::from_schema_name(ErrorBody::name())));
     ResponseBuilder::new().description(description).content("application/json", content).into()
 }
 
-fn add_shared(components: &mut Components) {
+/// Adds what all operations share: how they are refused, and the token, which not every server wants.
+fn add_shared(document: &mut OpenApi) {
+    let components = document.components.get_or_insert_default();
     components.schemas.insert(ErrorBody::name().into(), ErrorBody::schema());
     let token = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("opaque")
         .description(Some("Needed where the server was started with `--token-file`."));
     components.add_security_scheme(TOKEN, SecurityScheme::Http(token.build()));
+    document.security =
+        Some(vec![SecurityRequirement::default(), SecurityRequirement::new(TOKEN, [""; 0])]);
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

@@ -125,7 +125,9 @@ async fn with_a_token_every_request_but_the_liveness_check_has_to_show_it() {
         let (status, message) = refusal(client.get::<Pair>(path).await.unwrap_err());
         assert_eq!(status, 401);
         assert!(message.contains(hint), "{message}");
-        assert_eq!(refusal(client.get::<Pair>("/absent").await.unwrap_err()).0, 401);
+        for path in ["/absent", "/openapi.json"] {
+            assert_eq!(refusal(client.get::<Pair>(path).await.unwrap_err()).0, 401);
+        }
         let alive = client.get::<Pair>("/healthz").await.unwrap_err();
         assert!(matches!(alive, ControlError::Protocol { .. }), "not JSON, but answered: {alive}");
     }

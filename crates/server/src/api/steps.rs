@@ -99,7 +99,10 @@ step!(
 /// Destination: create the volume and prepare to receive it (D2.1).
 #[utoipa::path(
     post, path = "/v1/volumes/{name}/receive", params(Named),
-    responses((status = 200, description = "Created, or what is in the way", body = ReceiveReply), ApiError)
+    responses(
+        (status = 200, description = "Created, or what is in the way", body = ReceiveReply),
+        ApiError,
+    )
 )]
 async fn receive(
     State(volumes): App,
@@ -112,7 +115,10 @@ async fn receive(
 /// Destination: wait until `W` is above an address, or the epoch is another one.
 #[utoipa::path(
     get, path = "/v1/volumes/{name}/reserved", params(Named, ReservedQuery),
-    responses((status = 200, description = "It is so, or the wait is over", body = ReservedReply), ApiError)
+    responses(
+        (status = 200, description = "It is so, or the wait is over", body = ReservedReply),
+        ApiError,
+    )
 )]
 async fn reserved(
     State(volumes): App,
@@ -167,7 +173,10 @@ async fn abort(
 /// Source: stop forwarding, once no client path goes through it any more.
 #[utoipa::path(
     post, path = "/v1/volumes/{name}/retire", params(Named),
-    responses((status = 200, description = "Whether it may be switched off", body = RetireReply), ApiError)
+    responses(
+        (status = 200, description = "Whether it may be switched off", body = RetireReply),
+        ApiError,
+    )
 )]
 async fn retire(State(volumes): App, Path(name): Path<Named>) -> Answer<RetireReply> {
     Ok(Json(find(&volumes, &name)?.retire().await?))
