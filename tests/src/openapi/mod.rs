@@ -1,5 +1,5 @@
-//! An OpenAPI document as its readers take it: what it says, what is wrong with it, and (in
-//! [`shape`]) whether an answer is what it says.
+//! An OpenAPI document as its readers take it: what it says, what is wrong with it, and (in `shape`)
+//! whether an answer is what it says.
 
 mod shape;
 
