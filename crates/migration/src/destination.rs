@@ -7,6 +7,8 @@
 //!      +---- attach --------+
 //! ```
 //!
+//! A flush that failed leaves nothing valid but an attach, as a restart does.
+//!
 //! It executes a copy write only at `W` (I2) and a mirror write only below it (I3). The caller moves
 //! the bytes between `begin` and `done`; the stream's digest is computed by the caller on a copy of
 //! [`Destination::stream`], outside any lock.
@@ -153,7 +155,7 @@ impl Destination {
         self.epoch
     }
 
-    /// Whether an attach has begun and not finished.
+    /// Whether nothing is valid until an attach has finished.
     pub fn is_attaching(&self) -> bool {
         self.attaching
     }
@@ -236,6 +238,17 @@ impl Destination {
     /// [`Destination::attach_finish`] once [`Destination::is_idle`].
     pub fn attach_begin(&mut self, source: BootId) {
         self.source_boot = Some(source);
+        self.fence();
+    }
+
+    /// A flush failed, so what no checkpoint covers may be lost here (I9). Everything of before is
+    /// fenced; the source has to attach again, and then copies and sends that once more.
+    pub fn flush_failed(&mut self) {
+        self.source_boot = None;
+        self.fence();
+    }
+
+    fn fence(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         self.attaching = true;
         self.checkpoint = None;
@@ -380,6 +393,32 @@ mod tests {
         let refusal = destination.mirror_begin(epoch, straddling);
         assert_eq!(refusal, Err(Refusal::AboveReserved { reserved: LEAF }));
         assert_eq!(destination.mirror_begin(epoch, Extent::between(0, LEAF)), Ok(()));
+    }
+
+    #[test]
+    fn i9_after_a_failed_flush_only_an_attach_goes_on_and_from_what_was_durable() {
+        let (mut destination, epoch) = attached();
+        copy(&mut destination, epoch, LEAF);
+        let (address, _) = destination.checkpoint_begin(epoch).expect("valid");
+        destination.checkpoint_done(address);
+        copy(&mut destination, epoch, LEAF);
+        let (address, _) = destination.checkpoint_begin(epoch).expect("valid");
+        destination.mirror_begin(epoch, Extent::between(0, 1)).expect("below W");
+        destination.flush_failed();
+        let next = destination.epoch();
+        assert_ne!(next, epoch);
+        for epoch in [epoch, next] {
+            let refusal = destination.copy_begin(epoch, Extent::between(2 * LEAF, 3 * LEAF));
+            assert_eq!(refusal, Err(Refusal::StaleEpoch));
+            let refusal = destination.mirror_begin(epoch, Extent::between(0, 1));
+            assert_eq!(refusal, Err(Refusal::StaleEpoch));
+            assert!(destination.checkpoint_state(epoch, address).is_err());
+            assert!(destination.checkpoint_begin(epoch).is_err());
+            assert!(destination.ready_begin(epoch).is_err());
+        }
+        destination.mirror_done();
+        destination.attach_begin(BootId(1));
+        assert_eq!(destination.attach_finish().expect("idle").reserved, LEAF);
     }
 
     #[test]

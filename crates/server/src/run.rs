@@ -45,7 +45,7 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
         token,
         faults: config.faults,
     });
-    let volumes = Volumes::open(context, config.volumes).await?;
+    let volumes = Volumes::open(context, &config.volumes, config.receive).await?;
     let exports = Arc::new(VolumeExports(Arc::clone(&volumes)));
     let data = listener.run(exports, Arc::new(Limits::default()), shutdown.clone());
     let control = control.serve(api::routes(volumes), shutdown.clone());

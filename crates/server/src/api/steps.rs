@@ -164,10 +164,7 @@ async fn abort(
     Path(name): Path<Named>,
     Json(request): Json<AbortRequest>,
 ) -> Answer<()> {
-    let Some(volume) = volumes.get(&name.parse()?) else { return Ok(Json(())) };
-    volume.abort(&request).await?;
-    volumes.remove_gone(&volume);
-    Ok(Json(()))
+    Ok(Json(volumes.abort(&name.parse()?, &request).await?))
 }
 
 /// Source: stop forwarding, once no client path goes through it any more.

@@ -127,7 +127,7 @@ impl Volume {
         }
     }
 
-    fn client_path(
+    pub(super) fn client_path(
         self: &Arc<Self>,
         key: SessionKey,
         session: SessionId,

@@ -9,13 +9,14 @@ use blockferry_control::api::{
     AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, FinishCheckpoint, OwnReply,
     OwnRequest, ReadyReply, ReadyRequest, ReservedQuery, ReservedReply,
 };
-use blockferry_device::{Device, Request};
-use blockferry_migration::destination::Phase;
+use blockferry_device::{Device, Failure, Request};
+use blockferry_migration::destination::Destination;
 use blockferry_migration::record::VolumeRecord;
 use blockferry_migration::source::Source;
 use blockferry_nbd_session::{Role, RoleClaim};
 
 use super::owner::Owner;
+use super::receiver::Receiver;
 use super::steps::{Refused, Step};
 use super::{Stage, Volume};
 
@@ -25,7 +26,7 @@ impl Volume {
         self.authenticated(&request.migration, &request.token)?;
         let receiver =
             self.receiver().ok_or_else(|| Refused::conflict("the destination owns the volume"))?;
-        let attach = receiver.attach(BootId(request.source_boot));
+        let attach = receiver.attach(BootId(request.source_boot), &*self.store);
         let stop = self.sessions.stop_roles(&[Role::Copy, Role::Mirror]);
         let (attached, ()) = tokio::join!(attach, stop);
         Ok(AttachReply {
@@ -63,7 +64,7 @@ impl Volume {
         let (reserved_address, digest) = receiver
             .with(|destination| destination.checkpoint_begin(request.epoch))
             .map_err(Refused::conflict)?;
-        self.flush_store().await?;
+        self.flush_store(&receiver).await?;
         Ok(CheckpointReply { reserved_address, digest: digest.to_string() })
     }
 
@@ -86,10 +87,22 @@ impl Volume {
         Ok(())
     }
 
-    pub(super) async fn flush_store(&self) -> Step<()> {
+    /// Flushes; one that fails is as good as a restart.
+    pub(super) async fn flush_store(&self, receiver: &Receiver) -> Step<()> {
         let flushed = self.store.call(Request::Flush).await;
+        if let Err(failure) = &flushed {
+            self.may_have_lost(receiver, failure);
+        }
         flushed.context("flushing the volume").map_err(Refused::Internal)?;
         Ok(())
+    }
+
+    /// The store could not make durable what it had answered. Whatever no checkpoint covers may be
+    /// gone, so the source has to attach again, which copies and sends it once more (I9).
+    pub(super) fn may_have_lost(&self, receiver: &Receiver, failure: &Failure) {
+        tracing::warn!(volume = %self.name, %failure,
+            "the store may have lost what no checkpoint covers; the source has to attach again");
+        receiver.with(Destination::flush_failed);
     }
 
     /// `/ready`, at the destination: write-through first, then flush, then the record, so that what
@@ -103,7 +116,7 @@ impl Volume {
             .with(|destination| destination.ready_begin(request.epoch))
             .map_err(Refused::conflict)?;
         let begun = Instant::now();
-        self.flush_store().await?;
+        self.flush_store(&receiver).await?;
         let flush_seconds = begun.elapsed().as_secs_f64();
         let generation = self.state().generation.next();
         let _step = receiver.steps.lock().await;
@@ -142,8 +155,9 @@ impl Volume {
         if let Stage::Owner(_) = self.stage() {
             return Ok(OwnReply { generation: self.state().generation.0 });
         }
-        // I10: only a side that promised to be ready can have been committed to.
-        if !matches!(receiver.read(|d| d.phase()), Phase::Ready(_)) {
+        // I10: only a side that promised to be ready can have been committed to. What came between
+        // does not take the promise back: it was kept when the record became durable.
+        if receiver.read(Destination::promised).is_none() {
             return Err(Refused::conflict("the destination is not ready"));
         }
         if self.state().generation.next().0 != generation {
@@ -156,3 +170,6 @@ impl Volume {
         Ok(OwnReply { generation })
     }
 }
+
+#[cfg(test)]
+mod tests;

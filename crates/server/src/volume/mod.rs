@@ -29,11 +29,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context, Result};
 use blockferry_block::{BootId, Generation, SessionId, VolumeName};
-use blockferry_device::{Device, DeviceInfo, Errno, Failure};
+use blockferry_device::{DeviceInfo, Errno, Failure};
 use blockferry_migration::Faults;
 use blockferry_migration::digest::Frontier;
 use blockferry_migration::record::{Part, VolumeRecord, VolumeState};
 use blockferry_migration::source::Source;
+use blockferry_store::Store;
 
 use crate::program::Context as Program;
 pub(crate) use activity::ActivityFile;
@@ -43,6 +44,7 @@ use outgoing::Outgoing;
 use owner::Owner;
 use receiver::Receiver;
 use sessions::Sessions;
+pub(crate) use status::features;
 pub(crate) use steps::Refused;
 
 /// What begins a refusal to serve a client here; the switch then asks where the owner is.
@@ -65,7 +67,7 @@ pub(crate) enum Stage {
 pub(crate) struct Volume {
     pub(crate) name: VolumeName,
     pub(crate) info: DeviceInfo,
-    pub(crate) store: Arc<dyn Device>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) program: Arc<Program>,
     pub(crate) sessions: Sessions,
     stage: RwLock<Stage>,
@@ -82,7 +84,7 @@ impl Volume {
     pub(crate) fn open(
         program: Arc<Program>,
         name: VolumeName,
-        store: Arc<dyn Device>,
+        store: Arc<dyn Store>,
         book: Book,
     ) -> Result<Arc<Self>> {
         let state = book.state().clone();
@@ -115,7 +117,7 @@ impl Volume {
     pub(crate) fn open_created(
         program: Arc<Program>,
         name: VolumeName,
-        store: Arc<dyn Device>,
+        store: Arc<dyn Store>,
         book: Book,
     ) -> Result<Arc<Self>> {
         let volume = Self::open(program, name, store, book)?;
