@@ -39,7 +39,7 @@ impl PreparedStore {
         &self,
         request: &ReceiveRequest,
     ) -> (Option<Arc<dyn Store>>, Vec<String>) {
-        match self.open(request.size).await {
+        match self.open().await {
             Ok(store) => {
                 let problems = self.problems(store.info(), request);
                 (Some(store), problems)
@@ -48,16 +48,18 @@ impl PreparedStore {
         }
     }
 
-    /// What is held may have got another size since, or still be in the hands of a connection that
-    /// is being closed: it is opened again only where that can help.
-    async fn open(&self, wanted: u64) -> Result<Arc<dyn Store>, StoreError> {
+    /// Opened anew, since it may have got another size. Where the connections of an aborted migration
+    /// are still being closed, nobody else had it meanwhile, and theirs serves as well.
+    async fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
         let held = self.lock().take();
-        match held {
-            Some(store) if store.info().size == wanted => Ok(store),
-            held => {
-                drop(held);
-                blockferry_store::open(&self.backing, false).await
-            }
+        let closing = held.as_ref().map(Arc::downgrade);
+        drop(held);
+        match (blockferry_store::open(&self.backing, false).await, closing) {
+            (Err(StoreError::InUse { .. }), Some(closing)) => match closing.upgrade() {
+                Some(store) => Ok(store),
+                None => blockferry_store::open(&self.backing, false).await,
+            },
+            (opened, _) => opened,
         }
     }
 

@@ -60,6 +60,19 @@ impl StorageSpec {
         self
     }
 
+    /// Prepares a store for a volume: whatever `--receive` takes.
+    #[must_use]
+    pub fn receive(self, name: &str, backing: impl AsRef<Path>) -> Self {
+        self.with("--receive").with(format!("{name}={}", backing.as_ref().display()))
+    }
+
+    /// Creates no volumes.
+    #[must_use]
+    pub fn without_pool(mut self) -> Self {
+        self.pool = None;
+        self
+    }
+
     /// With one more argument.
     #[must_use]
     pub fn with(mut self, argument: impl Into<String>) -> Self {
