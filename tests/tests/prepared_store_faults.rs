@@ -104,6 +104,43 @@ async fn a_destination_that_is_started_without_the_flag_goes_on_where_its_record
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_store_does_not_take_the_place_of_the_one_that_is_half_full() {
+    let (spec, garbage) = dense();
+    let (other, mut cluster) =
+        (spec.scratch.join("other"), spec.received_in(&garbage).start().await);
+    fill_random(&other, MIB_COUNT * MIB);
+    let mut controller = cluster.controller("migrate", &SLOWLY);
+    cluster.until_copied(8 * MIB).await;
+    controller.process.kill9();
+    cluster.destination.kill9();
+    let mut spec = cluster.destination.spec.clone();
+    spec.more.clear();
+    for exchanged in [spec.clone().receive(VOLUME, &other), spec.volume(VOLUME, &other)] {
+        let (code, line) = exchanged.refused().await;
+        assert_eq!(code, Some(1), "{line}");
+        assert!(line.contains(garbage.to_str().expect("UTF-8")), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_received_into_memory_is_gone_with_the_program_and_begins_anew() {
+    let (spec, _) = dense();
+    let mut cluster = spec.received_in(format!("mem:{MIB_COUNT}M")).start().await;
+    let controller = cluster.controller("migrate", &SLOWLY);
+    cluster.until_copied(16 * MIB).await;
+    cluster.destination.kill9();
+    cluster.destination.restart().await;
+    cluster.destination.process.logged("gone with the program that had it").await;
+    let lost = controller.end().await;
+    assert_eq!(lost.code, Some(1), "{lost:?}");
+    assert!(lost.err[0].contains("abort and begin again"), "{lost:?}");
+    cluster.controller("abort", &[]).done().await;
+    let load = busy(&cluster.uri(), 200).await;
+    cluster.migrate(&["--chunk", "1M"]).await;
+    cluster.ends_well(load).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_forgot_what_it_had_not_flushed_gets_it_again() {
     let (spec, garbage) = dense();
     let arguments = ["--filter=cache", "file", garbage.to_str().expect("UTF-8"), "cache=writeback"];
@@ -119,8 +156,8 @@ async fn a_server_that_forgot_what_it_had_not_flushed_gets_it_again() {
     }
     let done = controller.done().await.last();
     assert!(done["event"] == "held", "{done}");
-    cluster.destination.process.logged("the store may have lost what no checkpoint covers").await;
     cluster.ends_equal(load, async || cluster.content_of(&server.uri()).await).await;
+    cluster.destination.process.logged("the store may have lost what no checkpoint covers").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use blockferry_block::MIB;
 use blockferry_control::api::VolumeRole;
 use blockferry_tests::cast::{
-    Cluster, ClusterSpec, LoopDevice, NbdKit, Process, QemuNbd, Storage, StorageSpec, VOLUME, busy,
-    compare, fill_random, run_tool,
+    Cluster, ClusterSpec, LoopDevice, NbdKit, QemuNbd, Storage, StorageSpec, VOLUME, busy, compare,
+    fill_random, run_tool,
 };
 
 const MIB_COUNT: u64 = 16;
@@ -50,7 +49,9 @@ async fn a_file_of_another_size_is_refused_untouched_and_taken_once_it_is_resize
         assert!(std::fs::read(&garbage).expect("a file") == before, "a refusal wrote");
     }
     fill_random(&garbage, wanted);
-    cluster.controller("migrate", &["--dry-run"]).done().await;
+    let planned = cluster.controller("migrate", &["--dry-run"]).done().await.last();
+    let first = planned["steps"][0].as_str().unwrap_or_default();
+    assert!(first.contains("overwrite") && first.contains(plain(&garbage)), "{planned}");
     cluster.migrate(&[]).await;
     cluster.until_moved().await;
     compare(&cluster.file(), &garbage).expect("the same on both sides");
@@ -200,15 +201,6 @@ async fn a_volume_goes_back_into_the_store_that_it_came_from() {
     cluster.ends_well(load).await;
 }
 
-/// What a storage program says that does not come to serve, and its exit code.
-async fn refuses_to_start(spec: &StorageSpec) -> (Option<i32>, String) {
-    let mut process = Process::start(spec.program, &mut spec.command_without_log());
-    let status = process.end_within(Duration::from_secs(30)).await;
-    let said = process.log();
-    let line = said.iter().find(|line| line.starts_with(spec.program));
-    (status.code(), line.unwrap_or_else(|| panic!("no line: {said:?}")).clone())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_given_twice_and_a_store_that_cannot_be_had_are_told_at_the_start() {
     let spec = ClusterSpec::new().with_holes(1);
@@ -217,14 +209,14 @@ async fn a_name_given_twice_and_a_store_that_cannot_be_had_are_told_at_the_start
     let twice = plain.clone().receive(VOLUME, &garbage).receive(VOLUME, "mem:1M");
     let both = plain.clone().receive(VOLUME, &garbage).volume(VOLUME, "mem:1M");
     for spec in [&twice, &both, &plain.clone().with("--receive").with(VOLUME)] {
-        let (code, line) = refuses_to_start(spec).await;
+        let (code, line) = spec.refused().await;
         assert_eq!(code, Some(2), "{line}");
         assert!(line.contains("--receive vol"), "{line}");
     }
     let absent = plain.clone().receive(VOLUME, "/nowhere/volume");
     let used = plain.clone().receive(VOLUME, &garbage).receive("other", &garbage);
     for (spec, said) in [(&absent, "/nowhere/volume"), (&used, "in use")] {
-        let (code, line) = refuses_to_start(spec).await;
+        let (code, line) = spec.refused().await;
         assert_eq!(code, Some(1), "{line}");
         assert!(line.contains(said) && line.contains("--receive"), "{line}");
     }
@@ -236,7 +228,7 @@ async fn a_name_given_twice_and_a_store_that_cannot_be_had_are_told_at_the_start
     let mut destination = Storage::start(configured.clone()).await;
     destination.process.logged("prepared: a migration of the volume will overwrite it").await;
     let second = StorageSpec::new("target-dst", &spec.scratch.join("d"));
-    let (code, line) = refuses_to_start(&second.receive(VOLUME, &garbage)).await;
+    let (code, line) = second.receive(VOLUME, &garbage).refused().await;
     assert_eq!(code, Some(1), "{line}");
     assert!(line.contains("in use"), "a prepared file is locked: {line}");
 }

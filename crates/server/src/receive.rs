@@ -39,9 +39,10 @@ impl Volumes {
             if let (Some(prepared), Some(store)) = (prepared, store) {
                 prepared.keep(store);
             }
+            let overwrites = prepared.map(|prepared| prepared.backing().to_owned());
             return match problems.first() {
                 Some(problem) if !request.dry_run => Err(Refused::Conflict(problem.clone())),
-                _ => Ok(self.reply(0, problems)),
+                _ => Ok(ReceiveReply { overwrites, ..self.reply(0, problems) }),
             };
         }
         let volume = match (prepared, store) {
@@ -83,7 +84,8 @@ impl Volumes {
     }
 
     fn reply(&self, reserved_address: u64, problems: Vec<String>) -> ReceiveReply {
-        ReceiveReply { boot: self.program.boot.0, reserved_address, problems }
+        let boot = self.program.boot.0;
+        ReceiveReply { boot, reserved_address, problems, overwrites: None }
     }
 
     fn left_behind(&self, name: &VolumeName) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use blockferry_control::api::{VolumeRole, VolumeStatus};
 use blockferry_control::{ControlAddress, ControlClient};
@@ -10,6 +11,9 @@ use blockferry_nbd_session::{Address, NbdUri};
 use super::binaries::binary;
 use super::process::Process;
 use super::until::until;
+
+/// A program that refuses to start and takes longer serves after all.
+const REFUSAL_MAX: Duration = Duration::from_secs(30);
 
 /// What a storage program is started with.
 #[derive(Clone, Debug)]
@@ -78,6 +82,18 @@ impl StorageSpec {
     pub fn with(mut self, argument: impl Into<String>) -> Self {
         self.more.push(argument.into());
         self
+    }
+
+    /// Starts it where it has to refuse to: the exit code, and the line that says why.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    pub async fn refused(&self) -> (Option<i32>, String) {
+        let mut process = Process::start(self.program, &mut self.command_without_log());
+        let status = process.end_within(REFUSAL_MAX).await;
+        let said = process.log();
+        let line = said.iter().find(|line| line.starts_with(self.program));
+        (status.code(), line.unwrap_or_else(|| panic!("no line: {said:?}")).clone())
     }
 
     /// The command that it makes.

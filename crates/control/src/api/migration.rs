@@ -27,7 +27,8 @@ pub enum SlowDestination {
     Throttle,
 }
 
-/// Destination, `/receive`: create the volume and prepare to receive it (D2.1).
+/// Destination, `/receive`: create the volume (D2.1), or take the store that was prepared for it, and
+/// wait for its content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiveRequest {
     /// Identity of the migration.
@@ -60,6 +61,10 @@ pub struct ReceiveReply {
     pub reserved_address: u64,
     /// Every reason why it cannot be done; empty when it can (only filled for `dry_run`).
     pub problems: Vec<String>,
+    /// The store that was prepared for the volume, whose content is overwritten; none when the volume
+    /// is created.
+    #[serde(default)]
+    pub overwrites: Option<String>,
 }
 
 /// Source, `/send`: begin to migrate to the destination, which has answered `/receive`.
