@@ -186,6 +186,49 @@ async fn i9_a_durable_mirror_write_that_fails_needs_a_new_attach_and_keeps_the_p
     assert_eq!(receiving.volume.state().part, Part::Owner);
 }
 
+/// A store that may have lost something from the beginning on, and knows it.
+struct Suspect {
+    memory: MemoryStore,
+    suspect: AtomicBool,
+}
+
+impl Device for Suspect {
+    fn info(&self) -> &blockferry_device::DeviceInfo {
+        self.memory.info()
+    }
+
+    fn call(&self, request: Request) -> blockferry_device::Answer {
+        match request {
+            Request::Flush if self.suspect.load(Ordering::SeqCst) => {
+                Box::pin(std::future::ready(Err(Failure::new(Errno::Io, "it may have lost some"))))
+            }
+            request => self.memory.call(request),
+        }
+    }
+}
+
+impl Store for Suspect {
+    fn forget_losses(&self) {
+        self.suspect.store(false, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn an_attach_and_the_ownership_deal_with_what_the_store_has_lost() {
+    let (memory, suspect) = (MemoryStore::new(SIZE), AtomicBool::new(true));
+    let store = Arc::new(Suspect { memory, suspect });
+    let receiving = Receiving::into(store.clone());
+    assert!(receiving.checkpoint(1 << 20).await.is_err());
+    let epoch = receiving.attach().await.epoch;
+    receiving.copy(epoch, SIZE).await.expect("at W");
+    receiving.checkpoint(epoch).await.expect("the losses are dealt with");
+    receiving.ready(epoch).await.expect("a promise");
+    store.suspect.store(true, Ordering::SeqCst);
+    receiving.volume.become_owner(2).await.expect("what was promised");
+    let flushed = receiving.volume.client(&receiving.path(), Request::Flush).await;
+    flushed.expect("everything was durable, so no client has to know");
+}
+
 #[tokio::test]
 async fn i2_a_failed_copy_write_leaves_a_migration_that_goes_on() {
     let (store, fails) = failing(Request::is_write);
