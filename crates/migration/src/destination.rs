@@ -248,7 +248,8 @@ impl Destination {
         self.fence();
     }
 
-    fn fence(&mut self) {
+    /// Refuses everything of before: nothing is valid until an attach has finished (I12).
+    pub fn fence(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         self.attaching = true;
         self.checkpoint = None;

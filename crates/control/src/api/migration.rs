@@ -287,6 +287,14 @@ pub struct OwnReply {
     pub generation: u64,
 }
 
+/// Destination, `/promote`, from an operator who knows that the source is lost for good: own the
+/// volume without its commit. Answered with [`OwnReply`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PromoteRequest {
+    /// Identity of the migration.
+    pub migration: String,
+}
+
 /// Source, `/pause` and `/unpause`: claims wait.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PauseRequest {

@@ -7,9 +7,10 @@ use axum::extract::{Path, Query, State};
 use blockferry_control::ApiError;
 use blockferry_control::api::{
     AbortRequest, AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, CommitReply,
-    CommitRequest, FinishCheckpoint, OwnReply, OwnRequest, PauseRequest, ReadyReply, ReadyRequest,
-    ReceiveReply, ReceiveRequest, ReservedQuery, ReservedReply, RetireReply, SendReply,
-    SendRequest, SettleReply, SettleRequest, TermReply, TermRequest, VerifyReply, VerifyRequest,
+    CommitRequest, FinishCheckpoint, OwnReply, OwnRequest, PauseRequest, PromoteRequest,
+    ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, ReservedQuery, ReservedReply,
+    RetireReply, SendReply, SendRequest, SettleReply, SettleRequest, TermReply, TermRequest,
+    VerifyReply, VerifyRequest,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Volumes>> {
         .routes(routes!(ready))
         .routes(routes!(commit))
         .routes(routes!(own))
+        .routes(routes!(promote))
         .routes(routes!(pause))
         .routes(routes!(unpause))
         .routes(routes!(abort))
@@ -94,6 +96,11 @@ step!(
 step!(
     /// Destination: own the volume, which the source has committed.
     "/v1/volumes/{name}/own", own(OwnRequest, &) -> OwnReply
+);
+
+step!(
+    /// Destination: own the volume without its source, which an operator knows to be lost.
+    "/v1/volumes/{name}/promote", promote(PromoteRequest, &) -> OwnReply
 );
 
 /// Destination: create the volume and prepare to receive it (D2.1).

@@ -55,7 +55,15 @@ pub(super) async fn stay_attached(volume: Arc<Volume>, owner: Arc<Owner>, outgoi
                 owner.with(Source::detached);
                 owner.announce();
             }
-            Err(error) => outgoing.set_trouble(Some(format!("{error:#}"))),
+            Err(refusal) => {
+                outgoing.set_trouble(Some(format!("{refusal:#}")));
+                if let Some(generation) = volume.owner_by_promotion(&outgoing, &refusal).await {
+                    match volume.step_down(&outgoing, generation).await {
+                        Ok(()) => return,
+                        Err(error) => outgoing.set_trouble(Some(format!("{error:#}"))),
+                    }
+                }
+            }
         }
         tokio::select! {
             () = outgoing.stop.cancelled() => return,

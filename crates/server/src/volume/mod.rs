@@ -16,6 +16,7 @@ mod mirror_in;
 mod mirror_out;
 mod outgoing;
 mod owner;
+mod promotion;
 mod receiver;
 mod resync;
 mod sessions;
