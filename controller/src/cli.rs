@@ -46,6 +46,9 @@ pub struct Common {
     /// Print one JSON object a line.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Stops itself (SIGSTOP) when it comes to a label, for tests of crashes; may be repeated.
+    #[arg(long, global = true, hide = true, value_name = "LABEL[:N]")]
+    pub stop_at: Vec<String>,
 }
 
 /// What to do.

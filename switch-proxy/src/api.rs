@@ -149,6 +149,7 @@ async fn begin_prepare(
     Json(request): Json<PrepareRequest>,
 ) -> Answer<PrepareReply> {
     let route = api.find(&name)?;
+    blockferry_label::reached("switch.prepare.asked");
     let candidate = Candidate {
         migration: request.migration,
         upstream: upstream(&request.candidate, &request.export).map_err(bad_request)?,
@@ -160,10 +161,13 @@ async fn begin_prepare(
         return Ok(Json(PrepareReply { prepared: route.status().sessions, problems: Vec::new() }));
     }
     route.announce(candidate).await.map_err(not_durable)?;
+    blockferry_label::reached("switch.announce.recorded");
     if request.announce_only {
         return Ok(Json(PrepareReply { prepared: 0, problems: Vec::new() }));
     }
-    Ok(Json(prepare(&route, &to).await))
+    let reply = prepare(&route, &to).await;
+    blockferry_label::reached("switch.prepare.answering");
+    Ok(Json(reply))
 }
 
 /// Send new requests to where the volume lives now (D1.6, D2.6).
@@ -177,14 +181,18 @@ async fn arrange(
     Json(arrangement): Json<Arrangement>,
 ) -> Answer<MoveReply> {
     let route = api.find(&name)?;
+    blockferry_label::reached("switch.arrangement.asked");
     let Arrangement { generation, export, owner, .. } = &arrangement;
     let placement = Placement::at(owner, export, Generation(*generation)).map_err(bad_request)?;
     if *generation > route.placement().generation {
         verify(&route, &placement).await?;
     }
+    blockferry_label::reached("switch.arrangement.verified");
     match route.relocate(placement.clone()).await.map_err(not_durable)? {
         Relocation::Moved | Relocation::AlreadyThere => {
-            Ok(Json(wait_for_clients(&route, &placement.upstream).await))
+            let reply = wait_for_clients(&route, &placement.upstream).await;
+            blockferry_label::reached("switch.arrangement.answering");
+            Ok(Json(reply))
         }
         Relocation::Outdated => {
             let known = route.placement();

@@ -57,6 +57,10 @@ pub struct Cli {
     #[arg(long, hide = true, value_name = "FAULT")]
     #[serde(skip)]
     pub seed_fault: Vec<String>,
+    /// Stops itself (SIGSTOP) when it comes to a label, for tests of crashes; may be repeated
+    #[arg(long, hide = true, value_name = "LABEL[:N]")]
+    #[serde(skip)]
+    pub stop_at: Vec<String>,
 }
 
 /// A checked configuration.
@@ -105,6 +109,7 @@ impl Cli {
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
             seed_fault: self.seed_fault,
+            stop_at: self.stop_at,
         })
     }
 
@@ -113,6 +118,7 @@ impl Cli {
     }
 
     fn checked(self) -> Result<Config> {
+        blockferry_label::stop_at(&self.stop_at).context("--stop-at")?;
         let nbd = self.nbd.context("--nbd ADDR is needed: where NBD clients connect")?;
         let control = self.control.context("--control ADDR is needed: the control API")?;
         let state = self.state.context("--state DIR is needed: the folder of durable records")?;

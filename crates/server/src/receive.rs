@@ -45,11 +45,14 @@ impl Volumes {
                 _ => Ok(ReceiveReply { overwrites, ..self.reply(0, problems) }),
             };
         }
+        blockferry_label::reached("destination.receive.asked");
         let volume = match (prepared, store) {
             (Some(prepared), Some(store)) => self.take_in(name, request, prepared.backing(), store),
             _ => self.create(name, request),
         };
+        blockferry_label::reached("destination.receive.recorded");
         self.insert(volume?);
+        blockferry_label::reached("destination.receive.served");
         Ok(self.reply(0, problems))
     }
 
@@ -124,6 +127,7 @@ impl Volumes {
         // The file first and the record after it: a crash between leaves a file that the next try
         // names, never a record of a volume that is not there.
         let store = FileStore::create(pool, name, request.size, request.allocated)?;
+        blockferry_label::reached("destination.receive.created");
         let book = self.new_book(name, first)?;
         Volume::open_created(Arc::clone(&self.program), name.clone(), Arc::new(store), book)
     }

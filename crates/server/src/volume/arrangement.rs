@@ -17,8 +17,9 @@ impl Volume {
         tokio::spawn(async move {
             let Some((control, route)) = arrangement.split_once(' ') else { return };
             for _ in 0..ARRANGEMENT_TRIES.0 {
+                blockferry_label::reached("destination.arrangement.sending");
                 match volume.send_arrangement(control, route).await {
-                    Ok(_) => return,
+                    Ok(_) => return blockferry_label::reached("destination.arrangement.taken"),
                     Err(error) => tracing::info!(%error, route, "arrangement not taken yet"),
                 }
                 tokio::time::sleep(ARRANGEMENT_TRIES.1).await;

@@ -148,10 +148,13 @@ impl Volume {
     /// Makes a fence durable once nothing older of the session executes here (I13).
     pub(crate) async fn fence(self: &Arc<Self>, fence: &FenceRequest) -> anyhow::Result<()> {
         self.sessions.fence(fence.session, fence.generation).await;
+        blockferry_label::reached("storage.fence.drained");
         let record = VolumeRecord::Fence {
             session: fence.session.to_string(),
             generation: fence.generation.0,
         };
-        self.record(record).await
+        self.record(record).await?;
+        blockferry_label::reached("storage.fence.recorded");
+        Ok(())
     }
 }

@@ -26,9 +26,11 @@ impl Volume {
         self.authenticated(&request.migration, &request.token)?;
         let receiver =
             self.receiver().ok_or_else(|| Refused::conflict("the destination owns the volume"))?;
+        blockferry_label::reached("destination.attach.asked");
         let attach = receiver.attach(BootId(request.source_boot), &*self.store);
         let stop = self.sessions.stop_roles(&[Role::Copy, Role::Mirror]);
         let (attached, ()) = tokio::join!(attach, stop);
+        blockferry_label::reached("destination.attach.fenced");
         Ok(AttachReply {
             destination_boot: self.program.boot.0,
             reserved_address: attached.reserved,
@@ -64,7 +66,9 @@ impl Volume {
         let (reserved_address, digest) = receiver
             .with(|destination| destination.checkpoint_begin(request.epoch))
             .map_err(Refused::conflict)?;
+        blockferry_label::reached("destination.checkpoint.begun");
         self.flush_store(&receiver).await?;
+        blockferry_label::reached("destination.checkpoint.flushed");
         Ok(CheckpointReply { reserved_address, digest: digest.to_string() })
     }
 
@@ -83,7 +87,9 @@ impl Volume {
             .read(|d| d.checkpoint_state(checkpoint.epoch, address).map(|s| s.to_text()))
             .map_err(Refused::conflict)?;
         self.record(VolumeRecord::Durable { address, stream }).await?;
+        blockferry_label::reached("destination.checkpoint.recorded");
         receiver.with(|destination| destination.checkpoint_done(address));
+        blockferry_label::reached("destination.checkpoint.done");
         Ok(())
     }
 
@@ -112,19 +118,24 @@ impl Volume {
         self.check_term(request.term).await?;
         let receiver =
             self.receiver().ok_or_else(|| Refused::conflict("the destination owns the volume"))?;
+        blockferry_label::reached("destination.ready.asked");
         receiver
             .with(|destination| destination.ready_begin(request.epoch))
             .map_err(Refused::conflict)?;
+        blockferry_label::reached("destination.ready.write-through");
         let begun = Instant::now();
         self.flush_store(&receiver).await?;
         let flush_seconds = begun.elapsed().as_secs_f64();
+        blockferry_label::reached("destination.ready.flushed");
         let generation = self.state().generation.next();
         let _step = receiver.steps.lock().await;
         let (attempt, generation) = (request.attempt, generation.0);
         self.record(VolumeRecord::Ready { attempt, generation }).await?;
+        blockferry_label::reached("destination.ready.recorded");
         receiver
             .with(|destination| destination.ready_durable(request.epoch, Attempt(attempt)))
             .map_err(Refused::conflict)?;
+        blockferry_label::reached("destination.ready.answering");
         Ok(ReadyReply { generation, flush_seconds, boot: self.program.boot.0 })
     }
 
@@ -163,7 +174,9 @@ impl Volume {
         if self.state().generation.next().0 != generation {
             return Err(Refused::conflict("that is not the generation that was made ready"));
         }
+        blockferry_label::reached("destination.own.begun");
         self.record(VolumeRecord::Owned { generation }).await?;
+        blockferry_label::reached("destination.own.recorded");
         // Whatever was answered up to here is durable (I8), so nothing that was lost matters.
         if receiver.read(Destination::is_idle) {
             self.store.forget_losses();
@@ -171,6 +184,7 @@ impl Volume {
         let source = Source::new(self.info.size, self.faults());
         self.set_stage(Stage::Owner(Arc::new(Owner::new(source))));
         tracing::info!(volume = %self.name, generation, "owner from now on");
+        blockferry_label::reached("destination.own.owner");
         Ok(OwnReply { generation })
     }
 }
