@@ -32,7 +32,7 @@ pub use foreign::{NbdKit, QemuNbd};
 pub use load::{busy, connect, load, moves_on, read, write};
 pub use nbdsh::{Script, nbdsh, run_tool};
 pub use phase::Phase;
-pub use process::Process;
+pub use process::{Process, keeping_logs};
 pub use raw::{RawClient, RawRequest, Replies};
 pub use recorder::{RECORDED_HOST, Recorder};
 pub use steps::Steps;

@@ -1,14 +1,14 @@
 //! A storage program, `target-src` or `target-dst`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use blockferry_control::api::{VolumeRole, VolumeStatus};
 use blockferry_control::{ControlAddress, ControlClient};
 use blockferry_nbd_session::{Address, NbdUri};
 
-use super::binaries::binary;
+use super::binaries::command_under;
 use super::process::Process;
 use super::until::until;
 
@@ -32,6 +32,10 @@ pub struct StorageSpec {
     pub volumes: Vec<String>,
     /// Anything else.
     pub more: Vec<String>,
+    /// `--log`.
+    pub log: String,
+    /// What it runs under, like a tracer with its arguments.
+    pub under: Vec<String>,
 }
 
 impl StorageSpec {
@@ -46,6 +50,8 @@ impl StorageSpec {
             pool: Some(folder.join("pool")),
             volumes: Vec::new(),
             more: Vec::new(),
+            log: "debug".to_owned(),
+            under: Vec::new(),
         }
     }
 
@@ -99,13 +105,13 @@ impl StorageSpec {
     /// The command that it makes.
     pub fn command(&self) -> Command {
         let mut command = self.command_without_log();
-        command.args(["--log", "debug"]);
+        command.args(["--log", &self.log]);
         command
     }
 
     /// The same without `--log`.
     pub fn command_without_log(&self) -> Command {
-        let mut command = Command::new(binary(self.program));
+        let mut command = command_under(&self.under, self.program);
         command.args(["--nbd", &self.nbd, "--control", &self.control]);
         command.arg("--state").arg(&self.state);
         if let Some(pool) = &self.pool {
@@ -129,11 +135,21 @@ pub struct Storage {
 
 impl Storage {
     /// Starts it and waits until it serves.
-    pub async fn start(mut spec: StorageSpec) -> Self {
+    pub async fn start(spec: StorageSpec) -> Self {
+        let program = spec.program;
+        let started = Self::try_start(spec).await;
+        started.unwrap_or_else(|status| panic!("{program} ended ({status}) before it served"))
+    }
+
+    /// The same of one that may end before it serves.
+    ///
+    /// # Errors
+    /// How it ended.
+    pub async fn try_start(mut spec: StorageSpec) -> Result<Self, ExitStatus> {
         let mut process = Process::start(spec.program, &mut spec.command());
-        spec.nbd = bound(&process.logged("serving NBD").await);
-        spec.control = bound(&process.logged("control API listens").await);
-        Self { spec, process }
+        spec.nbd = bound(&process.logged_or_ended("serving NBD").await?);
+        spec.control = bound(&process.logged_or_ended("control API listens").await?);
+        Ok(Self { spec, process })
     }
 
     /// Starts it again after its end, at the same addresses.

@@ -18,6 +18,7 @@ pub struct Switch {
     control: String,
     state: PathBuf,
     routes: Vec<String>,
+    more: Vec<String>,
     /// The process.
     pub process: Process,
 }
@@ -30,28 +31,47 @@ impl Switch {
         state: PathBuf,
         routes: &[(&str, NbdUri)],
     ) -> Self {
-        let routes = routes.iter().map(|(name, uri)| format!("{name}={uri}")).collect();
-        Self::run(listen, control, state, routes).await
+        let log = ["--log", "debug"].map(str::to_owned).to_vec();
+        Self::start_with(listen, control, state, routes, log).await
     }
 
-    async fn run(listen: String, control: String, state: PathBuf, routes: Vec<String>) -> Self {
+    /// The same with more arguments, `--log` among them.
+    pub async fn start_with(
+        listen: String,
+        control: String,
+        state: PathBuf,
+        routes: &[(&str, NbdUri)],
+        more: Vec<String>,
+    ) -> Self {
+        let routes = routes.iter().map(|(name, uri)| format!("{name}={uri}")).collect();
+        Self::run(listen, control, state, routes, more).await
+    }
+
+    async fn run(
+        listen: String,
+        control: String,
+        state: PathBuf,
+        routes: Vec<String>,
+        more: Vec<String>,
+    ) -> Self {
         let mut command = Command::new(binary("switch-proxy"));
         command.args(["--listen", &listen, "--control", &control]).arg("--state").arg(&state);
-        command.args(["--log", "debug"]);
+        command.args(&more);
         routes.iter().for_each(|route| {
             command.args(["--route", route]);
         });
         let mut process = Process::start("switch-proxy", &mut command);
         let listen = bound(&process.logged("serving NBD").await);
         let control = bound(&process.logged("control API listens").await);
-        Self { listen, control, state, routes, process }
+        Self { listen, control, state, routes, more, process }
     }
 
     /// Starts it again after its end, at the same addresses.
     pub async fn restart(&mut self) {
         assert!(self.process.ended().is_some(), "the switch still runs");
         let (listen, control) = (self.listen.clone(), self.control.clone());
-        *self = Self::run(listen, control, self.state.clone(), self.routes.clone()).await;
+        let (state, routes, more) = (self.state.clone(), self.routes.clone(), self.more.clone());
+        *self = Self::run(listen, control, state, routes, more).await;
     }
 
     /// Its control address.
