@@ -185,6 +185,30 @@ async fn a_shutdown_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
+async fn a_handler_runs_to_its_end_although_its_caller_has_gone() {
+    let (begun, may_end, ended) = (Notify::new(), Notify::new(), Notify::new());
+    let signals = Arc::new((begun, may_end, ended));
+    let in_handler = Arc::clone(&signals);
+    let step = async move || {
+        in_handler.0.notify_one();
+        in_handler.1.notified().await;
+        in_handler.2.notify_one();
+        StatusCode::NO_CONTENT
+    };
+    let server = start("127.0.0.1:0", None, Router::new().route("/step", post(step))).await;
+    let client = server.client(None);
+    let caller = tokio::spawn(async move { client.post::<_, ()>("/step", &()).await });
+    signals.0.notified().await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    // A handler that is dropped with its connection would never say that it has ended.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    signals.1.notify_one();
+    let ended = tokio::time::timeout(Duration::from_secs(10), signals.2.notified()).await;
+    ended.expect("the handler was cut in half");
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_answer_is_given_up_after_the_time_given() {
     let server = start("127.0.0.1:0", None, router()).await;
     let client = server.client(None);

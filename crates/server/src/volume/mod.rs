@@ -166,8 +166,15 @@ impl Volume {
         }
     }
 
-    /// Makes a record durable before anybody acts on it.
+    /// Makes a record durable before anybody acts on it. Once begun it is made, even if whoever
+    /// waits for it does not any more.
     pub(crate) async fn record(self: &Arc<Self>, record: VolumeRecord) -> Result<()> {
+        let volume = Arc::clone(self);
+        let recorded = tokio::spawn(async move { volume.append(record).await });
+        recorded.await.context("the record's task failed")?
+    }
+
+    async fn append(&self, record: VolumeRecord) -> Result<()> {
         let mut guard = self.book.lock().await;
         let mut book = guard.take().context("the volume's journal is closed")?;
         let appended = tokio::task::spawn_blocking(move || {
