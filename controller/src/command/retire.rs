@@ -24,6 +24,12 @@ pub(crate) async fn retire<N: Network>(desk: &Desk<'_, N>, wait: u64) -> anyhow:
             desk.show.show(&Event::Note { message });
             return Ok(());
         }
+        if Instant::now() >= deadline && reply.sessions == 0 {
+            bail!(
+                "{volume} cannot be retired yet: the source was restarted, and clients may still come \
+                 back to it; try again in some seconds"
+            );
+        }
         if Instant::now() >= deadline {
             bail!(
                 "{volume} cannot be retired yet: {} client paths end at the source; move their \

@@ -37,7 +37,7 @@ impl Volume {
         let generation = claim.map_or(Generation(DIRECT_GENERATION), |claim| claim.generation);
         let standby = claim.is_some_and(|claim| claim.standby);
         if role == Role::Client {
-            self.check_client(standby)?;
+            self.check_client(standby).inspect_err(|_| self.tell_latecomer(claim))?;
         }
         let purpose = match role {
             Role::Client => None,
@@ -80,6 +80,15 @@ impl Volume {
             (None, _) => Err(Refused::conflict("the volume takes part in another migration")),
             (Some((_, secret)), Some(token)) if same(&token.to_string(), &secret) => Ok(()),
             _ => Err(Refused::Token),
+        }
+    }
+
+    /// A switch that was away while the volume moved, and still comes here after the source has
+    /// retired, is told where the volume lives.
+    fn tell_latecomer(self: &Arc<Self>, claim: Option<&RoleClaim>) {
+        let told = claim.map(|claim| claim.arrangement.clone()).unwrap_or_default();
+        if matches!(self.stage(), Stage::Retired) && !told.is_empty() {
+            self.tell_arrangement(told);
         }
     }
 

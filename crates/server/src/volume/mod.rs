@@ -27,6 +27,7 @@ mod thin;
 mod throttle;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use blockferry_block::{BootId, Generation, SessionId, VolumeName};
@@ -77,6 +78,8 @@ pub(crate) struct Volume {
     state: RwLock<VolumeState>,
     faults: Faults,
     lanes: Lanes,
+    /// When a former owner that forwards was found after a restart.
+    forwards_again_since: Option<Instant>,
 }
 
 impl Volume {
@@ -107,6 +110,7 @@ impl Volume {
             name,
             program,
             lanes: Lanes::default(),
+            forwards_again_since: (state.part == Part::Forwarding).then(Instant::now),
         });
         if matches!(state.part, Part::Source | Part::Forwarding) {
             volume.resume_outgoing(&state)?;

@@ -27,6 +27,10 @@ const SETTLE_WAIT: Duration = Duration::from_secs(1);
 /// A source that was told to migrate has to be attached within this time.
 const ATTACH_WAIT: Duration = Duration::from_secs(10);
 
+/// Clients of a source that was restarted come back within this time: a path that nobody uses looks
+/// every 5 s whether its server is there again.
+const RETURN_MAX: Duration = Duration::from_secs(10);
+
 /// How often a condition that nothing announces is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -237,7 +241,7 @@ impl Volume {
         let sessions = self.sessions.clients();
         match self.state().part {
             Part::Retired => Ok(RetireReply { retired: true, sessions: 0 }),
-            Part::Forwarding if sessions == 0 => {
+            Part::Forwarding if sessions == 0 && !self.clients_may_come_back() => {
                 blockferry_label::reached("source.retire.asked");
                 self.record(VolumeRecord::Retired).await?;
                 blockferry_label::reached("source.retire.recorded");
@@ -247,6 +251,11 @@ impl Volume {
             Part::Forwarding => Ok(RetireReply { retired: false, sessions }),
             _ => Err(Refused::conflict("the volume has not been moved away from here")),
         }
+    }
+
+    /// Those that lost a former owner which was restarted do not all come back at once.
+    fn clients_may_come_back(&self) -> bool {
+        self.forwards_again_since.is_some_and(|since| since.elapsed() < RETURN_MAX)
     }
 
     /// `/pause` and `/unpause`, at the source.
