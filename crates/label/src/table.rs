@@ -6,8 +6,8 @@ pub const LABELS: &[&str] = &[
     // Begin.
     "controller.preflight.done",
     "destination.receive.asked",
-    "destination.receive.created",
     "destination.receive.recorded",
+    "destination.receive.created",
     "destination.receive.served",
     "controller.receive.answered",
     "source.send.asked",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use blockferry_block::{MigrationId, Token, VolumeName};
 use blockferry_control::api::{AbortRequest, ReceiveReply, ReceiveRequest};
-use blockferry_migration::record::{Party, VolumeRecord};
+use blockferry_migration::record::{Part, Party, VolumeRecord, VolumeState};
 use blockferry_store::{FileStore, Store};
 
 use crate::volume::{ActivityFile, Book, Refused, Stage, Volume};
@@ -50,7 +50,6 @@ impl Volumes {
             (Some(prepared), Some(store)) => self.take_in(name, request, prepared.backing(), store),
             _ => self.create(name, request),
         };
-        blockferry_label::reached("destination.receive.recorded");
         self.insert(volume?);
         blockferry_label::reached("destination.receive.served");
         Ok(self.reply(0, problems))
@@ -124,12 +123,28 @@ impl Volumes {
         let pool = self.program.pool.as_ref().context("this program has no --pool")?;
         let backing = self.pool_path(name).context("the pool's path is not UTF-8")?;
         let first = first_record(request, backing, false)?;
-        // The file first and the record after it: a crash between leaves a file that the next try
-        // names, never a record of a volume that is not there.
-        let store = FileStore::create(pool, name, request.size, request.allocated)?;
-        blockferry_label::reached("destination.receive.created");
+        // The record first and the file after it: a crash between leaves no file that nobody knows.
         let book = self.new_book(name, first)?;
+        blockferry_label::reached("destination.receive.recorded");
+        let store = FileStore::create(pool, name, request.size, request.allocated)
+            .inspect_err(|_| remove(&Book::path(&self.program.state_dir, name.as_str())))?;
+        blockferry_label::reached("destination.receive.created");
         Volume::open_created(Arc::clone(&self.program), name.clone(), Arc::new(store), book)
+    }
+
+    /// Makes the file of a volume that was recorded just before a crash. Nothing of it is durable, so
+    /// nothing can be lost: it is not there, or has not got its size yet.
+    pub(crate) fn finish_creating(&self, name: &VolumeName, state: &VolumeState) -> Result<()> {
+        let Some(pool) = &self.program.pool else { return Ok(()) };
+        let begun = state.part == Part::Destination
+            && state.migration.as_ref().is_some_and(|migration| migration.durable == 0)
+            && self.pool_path(name).as_ref() == Some(&state.backing);
+        let length = std::fs::metadata(&state.backing).map_or(0, |found| found.len());
+        if begun && length == 0 && state.size > 0 {
+            remove(Path::new(&state.backing));
+            FileStore::create(pool, name, state.size, 0)?;
+        }
+        Ok(())
     }
 
     /// The volume begins in a store whose old content is overwritten, holes included.

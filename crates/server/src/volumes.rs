@@ -124,6 +124,7 @@ impl Volumes {
                 "not served: name it with --volume to serve it again");
             return Ok(None);
         }
+        self.finish_creating(name, state)?;
         let store = blockferry_store::open(&state.backing, false).await?;
         if store.info().size != state.size {
             bail!("its store has {} bytes, its records say {}", store.info().size, state.size);
