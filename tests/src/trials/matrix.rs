@@ -69,15 +69,15 @@ pub fn at(label: &'static str, party: Party, time: u64, fault: Fault) -> Trial {
     trial
 }
 
-/// The switch fences its sessions at a source that was away; the source fences its own at a
-/// destination that did not answer in time.
+/// The switch fences its session at a source that was away with a request; the source fences its own
+/// at a destination that did not answer in time.
 fn before_a_fence(party: Party, fault: Fault) -> Blow {
     let (label, fault) = match party {
-        Party::Source if fault.is_cut() => ("source.copy.read", Fault::Reset),
-        Party::Source => ("source.copy.read", Fault::Kill),
+        Party::Source if fault.is_cut() => ("source.client.answering", Fault::Reset),
+        Party::Source => ("source.client.answering", Fault::Kill),
         _ => ("destination.mirror.begun", Fault::Stop),
     };
-    Blow { party, point: Point::Label(label), time: 4, fault }
+    Blow { party, point: Point::Label(label), time: 9, fault }
 }
 
 fn often(label: &str) -> u64 {

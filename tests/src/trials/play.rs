@@ -1,15 +1,15 @@
 //! The course of a trial: a migration to its end and the retirement of the source, by as many runs of
 //! the controller as it takes, while the blows fall.
 
-use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use blockferry_checker::LoadHandle;
 use serde_json::Value;
 
 use super::stage::Stage;
 use super::trial::{Blow, Fault, Party, Point};
-use crate::cast::{Controller, Outcome};
+use crate::cast::{Outcome, Process, load, moves_on};
 
 /// How long a stop lasts.
 const STOP: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ const AGAIN: Duration = Duration::from_millis(300);
 const RUNS_MAX: u32 = 25;
 
 /// The whole course may take this long: what is away for seconds comes back, and nothing else waits.
-const PLAY_MAX: Duration = Duration::from_secs(90);
+const PLAY_MAX: Duration = Duration::from_secs(150);
 
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(4);
@@ -46,14 +46,14 @@ impl Stage {
         let begun = Instant::now();
         let mut runs = 1;
         let mut done = None;
-        let mut controller = self.controller("migrate");
+        self.running = Some(self.controller("migrate"));
         loop {
-            self.strike(&mut controller).await?;
-            if let Some(status) = controller.process.ended() {
-                if status.signal().is_some() {
+            self.strike().await?;
+            if let Some(controller) = self.running.take_if(|run| run.process.ended().is_some()) {
+                let outcome = controller.end().await;
+                if outcome.code.is_none() {
                     self.coming.retain(|blow| !is_call_of(Party::Controller, blow));
                 }
-                let outcome = controller.end().await;
                 let next = match (&done, outcome.code) {
                     (None, Some(0)) => {
                         done = Some(outcome.last());
@@ -68,17 +68,35 @@ impl Stage {
                 if outcome.code != Some(0) {
                     tokio::time::sleep(AGAIN).await;
                 }
-                controller = self.controller(next);
+                self.running = Some(self.controller(next));
             }
             ensure!(begun.elapsed() < PLAY_MAX, "no end: {}", self.stands().await?);
             tokio::time::sleep(LOOK).await;
         }
     }
 
+    /// Starts the load, and waits until it works. A system call may kill somebody before.
+    pub(super) async fn begin_load(&mut self) -> Result<LoadHandle> {
+        let config = self.load_config();
+        let uri = self.cluster.uri();
+        let connections = self.trial.connections;
+        let mut loading = std::pin::pin!(async {
+            let load = load(&uri, connections, config).await;
+            moves_on(&load).await;
+            load
+        });
+        loop {
+            tokio::select! {
+                load = &mut loading => return Ok(load),
+                () = tokio::time::sleep(LOOK) => self.strike().await?,
+            }
+        }
+    }
+
     /// Lets a blow fall whose moment has come.
-    async fn strike(&mut self, controller: &mut Controller) -> Result<()> {
+    async fn strike(&mut self) -> Result<()> {
         for party in [Party::Source, Party::Destination, Party::Switch, Party::Controller] {
-            let process = self.process(party).unwrap_or(&mut controller.process);
+            let Some(process) = self.process(party) else { continue };
             let (stopped, ended) = (process.is_stopped(), process.ended());
             let Some(at) = self.coming.iter().position(|blow| blow.party == party) else {
                 ensure!(
@@ -92,16 +110,16 @@ impl Stage {
                 continue;
             }
             let blow = self.coming.remove(at).context("a blow that was there")?;
-            self.fall(blow, controller).await?;
+            self.fall(blow).await?;
         }
         Ok(())
     }
 
-    async fn fall(&mut self, blow: Blow, controller: &mut Controller) -> Result<()> {
+    async fn fall(&mut self, blow: Blow) -> Result<()> {
         let party = blow.party;
         match blow.fault {
             Fault::Kill => {
-                self.process(party).unwrap_or(&mut controller.process).kill9();
+                self.struck(party)?.kill9();
                 if party == Party::Controller {
                     return Ok(());
                 }
@@ -112,17 +130,21 @@ impl Stage {
             }
             Fault::Stop => {
                 tokio::time::sleep(STOP).await;
-                self.process(party).unwrap_or(&mut controller.process).cont();
+                self.struck(party)?.cont();
             }
             cut => {
                 self.relays.cut(party, cut, self.trial.seed);
-                self.process(party).unwrap_or(&mut controller.process).cont();
+                self.struck(party)?.cont();
                 let hard = matches!(cut, Fault::Reset | Fault::Torn);
                 tokio::time::sleep(if hard { REFUSED } else { HELD }).await;
                 self.relays.heal();
             }
         }
         Ok(())
+    }
+
+    fn struck(&mut self, party: Party) -> Result<&mut Process> {
+        self.process(party).with_context(|| format!("the {party} does not run"))
     }
 
     /// What `controller status` says; it has to say something, whoever is away.

@@ -201,3 +201,86 @@ async fn reset(cuts: &mut watch::Receiver<Option<Cut>>, way: impl Fn() -> Way) -
     let _ = cuts.wait_for(is_reset).await;
     io::ErrorKind::ConnectionReset.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncRead, AsyncWrite};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(100);
+
+    /// A destination that answers every byte with itself, and a connection of the source to it.
+    async fn echoing(relays: &mut Relays, folder: &Path) -> UnixStream {
+        let socket = folder.join("nbd");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    tokio::io::copy(&mut from, &mut to).await
+                });
+            }
+        });
+        relays.stand_before(Party::Destination, &socket).unwrap();
+        relays.introduce(Party::Source, std::process::id());
+        UnixStream::connect(socket).await.unwrap()
+    }
+
+    async fn says(
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        text: &[u8],
+    ) -> io::Result<bool> {
+        stream.write_all(text).await?;
+        hears(stream, text).await
+    }
+
+    /// Whether this arrives soon.
+    async fn hears(stream: &mut (impl AsyncRead + Unpin), text: &[u8]) -> io::Result<bool> {
+        let mut heard = vec![0; text.len()];
+        match timeout(SOON, stream.read_exact(&mut heard)).await {
+            Ok(read) => read.map(|_| heard == text),
+            Err(_) => Ok(false),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_arrives_when_the_network_is_whole_again() {
+        for (party, fault) in [
+            (Party::Source, Fault::Silence),
+            (Party::Source, Fault::Mute),
+            (Party::Source, Fault::Deaf),
+            (Party::Destination, Fault::Silence),
+        ] {
+            let (folder, mut relays) = (tempfile::tempdir().unwrap(), Relays::new());
+            let mut stream = echoing(&mut relays, folder.path()).await;
+            assert!(says(&mut stream, b"before").await.unwrap());
+            relays.cut(party, fault, 0);
+            assert!(!says(&mut stream, b"held").await.unwrap(), "{fault} of the {party}");
+            relays.heal();
+            assert!(hears(&mut stream, b"held").await.unwrap(), "{fault} of the {party}");
+            relays.cut(Party::Switch, fault, 0);
+            assert!(says(&mut stream, b"after").await.unwrap(), "another was cut off");
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_are_cut_at_once_or_after_some_bytes_and_new_ones_refused() {
+        for (fault, rest) in [(Fault::Reset, 0), (Fault::Torn, 3)] {
+            let (folder, mut relays) = (tempfile::tempdir().unwrap(), Relays::new());
+            let mut stream = echoing(&mut relays, folder.path()).await;
+            assert!(says(&mut stream, b"before").await.unwrap());
+            relays.cut(Party::Source, fault, 2);
+            let _ = stream.write_all(b"cut off").await;
+            let mut heard = Vec::new();
+            let _ = timeout(SOON, stream.read_to_end(&mut heard)).await.expect("an end");
+            assert!(heard.len() <= rest, "{fault}: {heard:?}");
+            let mut refused = UnixStream::connect(folder.path().join("nbd")).await.unwrap();
+            assert!(!says(&mut refused, b"new").await.is_ok_and(|heard| heard), "{fault}");
+            relays.heal();
+            let mut fresh = UnixStream::connect(folder.path().join("nbd")).await.unwrap();
+            assert!(says(&mut fresh, b"whole").await.unwrap());
+        }
+    }
+}

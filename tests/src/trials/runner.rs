@@ -17,7 +17,7 @@ use super::trial::Trial;
 use crate::cast::keeping_logs;
 
 /// A trial that takes longer hangs.
-const TRIAL_MAX: Duration = Duration::from_secs(180);
+const TRIAL_MAX: Duration = Duration::from_secs(240);
 
 /// How much is run.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +117,7 @@ fn in_runtime(trial: &Trial, setting: &Setting, folder: &Path) -> Result<Shown> 
 
 async fn course(trial: &Trial, setting: &Setting) -> Result<Shown> {
     let mut stage = Stage::set(trial, setting).await?;
-    let load = stage.load().await;
+    let load = stage.begin_load().await?;
     let played = stage.play().await?;
     let longest_request = stage.judge(&played, load).await?;
     let passed = BTreeMap::new();

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use blockferry_block::MIB;
-use blockferry_checker::{LoadConfig, LoadHandle};
+use blockferry_checker::LoadConfig;
 
 use super::calls;
 use super::relays::Relays;
 use super::trial::{Blow, Party, Point, Trial};
 use crate::cast::{
-    Cluster, Controller, Process, Scratch, Storage, StorageSpec, Switch, VOLUME, fill_random, load,
-    moves_on,
+    Cluster, Controller, Process, Scratch, Storage, StorageSpec, Switch, VOLUME, fill_random,
 };
 
 /// Size of the volume.
@@ -27,8 +26,14 @@ const LOG: &str = "debug,blockferry_label=trace";
 /// What the controller logs, besides what it prints.
 const CONTROLLER_LOG: &str = "info,blockferry_label=trace";
 
+/// What a traced program logs: little, since every line is a system call.
+const LOG_TRACED: &str = "info";
+
 /// Requests of the load a second, over all connections.
-const RATE: u32 = 200;
+const RATE: u32 = 120;
+
+/// The same where a program is traced, which makes it slow.
+const RATE_TRACED: u32 = 60;
 
 /// What is common to trials.
 #[derive(Clone, Debug)]
@@ -48,6 +53,8 @@ pub(super) struct Stage {
     /// Blows that are still to come.
     pub(super) coming: VecDeque<Blow>,
     pub(super) trial: Trial,
+    /// The controller that runs now.
+    pub(super) running: Option<Controller>,
     setting: Setting,
 }
 
@@ -77,16 +84,19 @@ impl Stage {
         relays.introduce(Party::Destination, destination.process.pid());
         relays.introduce(Party::Switch, switch.process.pid());
         let cluster = Cluster { source, destination, switch, scratch };
-        Ok(Self { cluster, relays, coming, trial: trial.clone(), setting: setting.clone() })
+        let (trial, setting) = (trial.clone(), setting.clone());
+        Ok(Self { cluster, relays, coming, trial, running: None, setting })
     }
 
-    /// Starts the load, and waits until it works.
-    pub(super) async fn load(&self) -> LoadHandle {
-        let config =
-            LoadConfig { rate: Some(RATE), seed: self.trial.seed, ..LoadConfig::default() };
-        let handle = load(&self.cluster.uri(), self.trial.connections, config).await;
-        moves_on(&handle).await;
-        handle
+    fn is_traced(&self) -> bool {
+        let by_call = |blow: &Blow| matches!(blow.point, Point::Call(_));
+        self.setting.counted.is_some() || self.trial.blows.iter().any(by_call)
+    }
+
+    /// The load.
+    pub(super) fn load_config(&self) -> LoadConfig {
+        let rate = if self.is_traced() { RATE_TRACED } else { RATE };
+        LoadConfig { rate: Some(rate), seed: self.trial.seed, ..LoadConfig::default() }
     }
 
     /// Starts a command of the controller, armed with what is still to come.
@@ -95,7 +105,7 @@ impl Stage {
         let storages = [cluster.source.control(), cluster.destination.control()];
         let [from, to] = storages.map(|address| address.to_string());
         let mut arguments = vec![command, VOLUME, "--from", &from, "--to", &to, "--json"];
-        arguments.extend(["--log", CONTROLLER_LOG]);
+        arguments.extend(["--log", if self.is_traced() { LOG_TRACED } else { CONTROLLER_LOG }]);
         if ["migrate", "resume"].contains(&command) {
             arguments.extend(COPY);
         }
@@ -130,13 +140,13 @@ impl Stage {
         self.relays.introduce(party, storage.process.pid());
     }
 
-    /// The process of a party that runs all the time.
+    /// The process of a party, if it runs.
     pub(super) fn process(&mut self, party: Party) -> Option<&mut Process> {
         match party {
             Party::Source => Some(&mut self.cluster.source.process),
             Party::Destination => Some(&mut self.cluster.destination.process),
             Party::Switch => Some(&mut self.cluster.switch.process),
-            Party::Controller => None,
+            Party::Controller => self.running.as_mut().map(|run| &mut run.process),
         }
     }
 }
@@ -158,6 +168,7 @@ async fn storage(
     if spec.under.is_empty() {
         return Storage::start(spec).await;
     }
+    LOG_TRACED.clone_into(&mut spec.log);
     match Storage::try_start(spec).await {
         Ok(storage) => storage,
         Err(_) => {
