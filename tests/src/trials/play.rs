@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use blockferry_checker::LoadHandle;
+use blockferry_checker::{LoadHandle, Report};
 use serde_json::Value;
 
 use super::stage::Stage;
@@ -91,6 +91,22 @@ impl Stage {
                 () = tokio::time::sleep(LOOK) => self.strike().await?,
             }
         }
+    }
+
+    /// Ends the load once it has gone on. A system call may kill somebody even now.
+    pub(super) async fn end_load(&mut self, load: LoadHandle) -> Result<Report> {
+        let mut ending = std::pin::pin!(async {
+            moves_on(&load).await;
+            load.stop().await
+        });
+        let report = loop {
+            tokio::select! {
+                report = &mut ending => break report,
+                () = tokio::time::sleep(LOOK) => self.strike().await?,
+            }
+        };
+        self.strike().await?;
+        Ok(report)
     }
 
     /// Lets a blow fall whose moment has come.

@@ -119,9 +119,10 @@ async fn course(trial: &Trial, setting: &Setting) -> Result<Shown> {
     let mut stage = Stage::set(trial, setting).await?;
     let load = stage.begin_load().await?;
     let played = stage.play().await?;
-    let longest_request = stage.judge(&played, load).await?;
-    let passed = BTreeMap::new();
-    Ok(Shown { struck: stage.coming.is_empty(), longest_request, passed })
+    let report = stage.end_load(load).await?;
+    stage.judge(&played, &report).await?;
+    let (struck, longest_request) = (stage.coming.is_empty(), report.longest_request);
+    Ok(Shown { struck, longest_request, passed: BTreeMap::new() })
 }
 
 /// Counts the labels in the logs of a folder.

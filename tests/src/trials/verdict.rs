@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use blockferry_block::Extent;
-use blockferry_checker::{Journal, LoadHandle};
+use blockferry_checker::{Journal, Report};
 use blockferry_control::api::VolumeRole;
 
 use super::play::Played;
 use super::stage::Stage;
-use crate::cast::{VOLUME, connect, moves_on};
+use crate::cast::{VOLUME, connect};
 
 /// Content is compared in blocks of so many bytes: those of the load.
 const BLOCK: u64 = 4096;
@@ -23,18 +23,15 @@ const GENERATION: u64 = 2;
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 
 impl Stage {
-    /// Checks everything that was promised; gives the longest request of the load.
-    pub(super) async fn judge(&self, played: &Played, load: LoadHandle) -> Result<Duration> {
+    /// Checks everything that was promised.
+    pub(super) async fn judge(&self, played: &Played, report: &Report) -> Result<()> {
         let done = &played.done;
         ensure!(done["event"] == "done" && done["digest_match"] != false, "not done: {done}");
         self.cluster.until_moved().await;
-        moves_on(&load).await;
-        let report = load.stop().await;
         ensure!(report.is_clean(), "the load was not clean:\n{report}");
         ensure!(report.longest_request < REQUEST_MAX, "a client waited too long:\n{report}");
         self.one_owner().await?;
-        self.nothing_lost(&report.journal).await?;
-        Ok(report.longest_request)
+        self.nothing_lost(&report.journal).await
     }
 
     async fn one_owner(&self) -> Result<()> {
