@@ -99,7 +99,7 @@ impl Registers {
         let mut beside = [Values::default(); BLOCKS];
         let updates = |block| request.is_update() && request.span.has(block);
         for other in others {
-            for block in 0..BLOCKS {
+            for block in Span::AB.blocks() {
                 if updates(block) {
                     let value = Values::of(request.value);
                     other.beside[block] = other.beside[block].or(value);
@@ -110,7 +110,7 @@ impl Registers {
                 }
             }
         }
-        for block in (0..BLOCKS).filter(|block| updates(*block)) {
+        for block in Span::AB.blocks().filter(|block| updates(*block)) {
             self.shown[block] = self.shown[block].or(Values::of(request.value));
             self.owed[block] = self.owed[block].or(Values::of(request.value));
         }
@@ -120,7 +120,7 @@ impl Registers {
     /// A request is answered well; what it read, if it did. False when no register answers so.
     pub fn end(&mut self, of: &Unanswered, read: Content) -> bool {
         let mut possible = true;
-        for block in 0..BLOCKS {
+        for block in Span::AB.blocks() {
             let touched = of.request.span.has(block);
             let with_own = |value| Values::of(value).or(of.beside[block]);
             match of.request.verb {
@@ -148,7 +148,7 @@ impl Registers {
     ) {
         self.shown = left.map(Values::of);
         for of in unanswered {
-            for block in 0..BLOCKS {
+            for block in Span::AB.blocks() {
                 of.seen[block] = of.seen[block].or(Values::of(left[block]));
                 if of.request.is_update() && of.request.span.has(block) {
                     let value = Values::of(of.request.value);
