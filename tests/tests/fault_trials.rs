@@ -83,7 +83,7 @@ fn kills_at_labels_lose_nothing() {
         "source/source.checkpoint.finished/1/kill x1 seed=3",
         "source/source.commit.begun/1/kill x4 seed=4",
         "source/source.commit.recorded/1/kill x4 seed=5",
-        "source/source.client.answering/9/kill source/storage.fence.drained/1/kill x1 seed=6",
+        "source/source.mirror.applied/3/kill source/storage.fence.drained/1/kill x1 seed=6",
         "source/source.forward.sending/1/kill x1 seed=7 untold",
         "destination/destination.receive.recorded/1/kill x1 seed=8",
         "destination/destination.copy.written/7/kill x4 seed=9",
