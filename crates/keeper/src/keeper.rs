@@ -182,7 +182,9 @@ impl<D: Door, C: FnMut() -> Command> Keeper<D, C> {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Start(run) => self.start(run),
-            Effect::Begin(run) => self.say(run, ToWorker::Begin { run, listen: self.listen.clone() }),
+            Effect::Begin(run) => {
+                self.say(run, ToWorker::Begin { run, listen: self.listen.clone() })
+            }
             Effect::Serve(run) => self.serve(run),
             Effect::HandOver(run) => self.say(run, ToWorker::HandOver),
             Effect::ShutDown(run) => self.say(run, ToWorker::ShutDown),

@@ -154,7 +154,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Pump<C> {
         Poll::Ready(if sent > 0 { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) })
     }
 
-    fn receive_from_client(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Result<bool, PumpEnd> {
+    fn receive_from_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        clock: &Clock,
+    ) -> Result<bool, PumpEnd> {
         if self.worker.is_none() || self.draining || !self.talk.wants_input() {
             return Ok(false);
         }

@@ -13,6 +13,7 @@
 mod driver;
 mod fabric;
 mod fit;
+mod generations;
 mod machine;
 mod nbd;
 mod order;
@@ -25,6 +26,7 @@ mod table;
 
 pub use fabric::{CallError, Fabric, FenceOutcome, Link, Opening, UpstreamError};
 pub use fit::{Misfit, fits};
+pub use generations::Generations;
 pub use machine::NOT_THE_OWNER;
 pub use nbd::{Locate, NbdFabric, NbdLink};
 pub use order::WriteOrder;

@@ -79,7 +79,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..20).prop_map(Step::Push),
         (0_usize..30).prop_map(Step::Tell),
-        (any::<prop::sample::Index>(), 0_usize..12).prop_map(|(at, length)| Step::Settle(at, length)),
+        (any::<prop::sample::Index>(), 0_usize..12)
+            .prop_map(|(at, length)| Step::Settle(at, length)),
         Just(Step::Rewind),
     ];
     proptest::collection::vec(step, 0..60)
