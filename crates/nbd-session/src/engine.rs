@@ -7,6 +7,8 @@
 //!
 //! Each turn does all that can be done without waiting: answers that are ready leave in one vectored
 //! write. Reading stops while too much is under way, so a client's pressure stays in its own socket.
+//! Where the socket is a keeper's, answers leave in frames ([`crate::kept`]), and the connection may
+//! begin with what another process has left ([`crate::replay`]).
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -14,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use blockferry_device::{Answer, Device, Errno, Failure, PAYLOAD_MAX, Reply, Request};
+use blockferry_device::{Device, Errno, Failure, PAYLOAD_MAX, Reply, Request};
 use blockferry_nbd_wire::{
     Admitted, Negotiated, Outbox, RequestDecoder, RequestError, RequestFrame, RequestHeader, admit,
     encode_reply,
@@ -26,7 +28,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::deadline::Deadline;
 use crate::greet::Session;
+use crate::kept::{Keeping, Origin, Progress};
 use crate::limits::{BufferedPart, Limits};
+use crate::parked::{Answered, Parked, charge};
+use crate::replay::{HeldBack, Replaying};
 use crate::stream::Stream;
 
 /// Why a session ended.
@@ -57,7 +62,7 @@ pub(crate) async fn run(
     limits: Arc<Limits>,
     shutdown: CancellationToken,
 ) -> SessionEnd {
-    let Session { opened, negotiated, inbox } = session;
+    let Session { opened, negotiated, inbox, keeping, replaying } = session;
     let mut engine = Engine {
         stream,
         decoder: RequestDecoder::new(negotiated.style),
@@ -66,6 +71,9 @@ pub(crate) async fn run(
         inbox,
         outbox: Outbox::new(),
         parked: FuturesUnordered::new(),
+        keeping,
+        replaying,
+        held_back: HeldBack::new(),
         charged: 0,
         buffered: limits.buffered_total.part(),
         deadline: Deadline::new(),
@@ -75,14 +83,14 @@ pub(crate) async fn run(
         limits,
     };
     let end = poll_fn(|cx| engine.poll(cx)).await;
-    let Engine { stream, device, mut parked, .. } = engine;
+    let Engine { stream, device, mut parked, keeping, held_back, .. } = engine;
     match end {
         SessionEnd::Cut => stream.cut(),
         _ => drop(stream),
     }
     // What was begun at the device is waited for, though nobody is left to be told. A device that
     // holds requests learns from being dropped that it need not begin them any more.
-    drop(device);
+    drop((device, keeping, held_back));
     while parked.next().await.is_some() {}
     end
 }
@@ -95,6 +103,9 @@ struct Engine {
     inbox: BytesMut,
     outbox: Outbox,
     parked: FuturesUnordered<Parked>,
+    keeping: Option<Keeping>,
+    replaying: Option<Replaying>,
+    held_back: HeldBack,
     /// Bytes that parked requests hold or will hold when they are answered.
     charged: u64,
     buffered: BufferedPart,
@@ -110,22 +121,6 @@ enum Reading {
     Open,
     /// No more; when all is answered and sent, the session ends for this reason.
     Stopped(SessionEnd),
-}
-
-/// A request whose answer was not ready at once.
-struct Parked {
-    header: RequestHeader,
-    charge: u64,
-    answer: Answer,
-}
-
-impl Future for Parked {
-    type Output = (RequestHeader, u64, Result<Reply, Failure>);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = ready!(self.answer.as_mut().poll(cx));
-        Poll::Ready((self.header, self.charge, outcome))
-    }
 }
 
 impl Engine {
@@ -150,7 +145,8 @@ impl Engine {
             let sent = self.send(cx)?;
             let received = self.receive(cx)?;
             self.account();
-            let finished = self.parked.is_empty() && self.outbox.is_empty();
+            let waiting = self.parked.len() + self.held_back.len();
+            let finished = waiting == 0 && self.outbox.is_empty();
             if finished && !matches!(self.reading, Reading::Open) {
                 return Err(self.stopped());
             }
@@ -162,62 +158,120 @@ impl Engine {
 
     /// Begins every request that is there whole, as long as there is room for its answer.
     fn take_requests(&mut self, cx: &mut Context<'_>) {
-        while matches!(self.reading, Reading::Open) && self.has_room() {
+        loop {
+            self.take_up_held_back(cx);
+            if !matches!(self.reading, Reading::Open) || !self.may_take() {
+                return;
+            }
             match self.decoder.decode(&mut self.inbox) {
+                Ok(None) if self.end_replay(Replaying::has_come) => {}
                 Ok(None) => return,
                 Ok(Some(frame)) => {
                     self.deadline.disarm();
                     self.take_request(frame, cx);
+                    self.end_replay(Replaying::is_over);
                 }
                 Err(error) => self.refuse_stream(error),
             }
         }
     }
 
+    fn may_take(&self) -> bool {
+        self.replaying.is_some() || self.has_room() && self.held_back.is_empty()
+    }
+
+    /// Ends the replay if it is over; tells whether it has.
+    fn end_replay(&mut self, is_over: impl Fn(&Replaying, Progress) -> bool) -> bool {
+        let Some(progress) = self.keeping.as_ref().map(Keeping::progress) else { return false };
+        self.replaying.take_if(|replaying| is_over(replaying, progress)).is_some()
+    }
+
     fn take_request(&mut self, frame: RequestFrame, cx: &mut Context<'_>) {
         let header = frame.header;
+        let origin = self.keeping.as_mut().map(|keeping| keeping.take(&self.inbox));
+        let origin = origin.unwrap_or_default();
+        let arrival = self.replaying.as_mut().map(|replaying| replaying.take(origin.end()));
         match admit(frame, self.device.info(), &self.negotiated) {
-            Ok(Admitted::Call(request)) => self.call(header, request, cx),
-            Ok(Admitted::Nothing) => self.answer(&header, Ok(Reply::Done)),
+            Ok(Admitted::Call(request)) => self.call((header, origin), request, arrival, cx),
+            Ok(Admitted::Nothing) => self.answer(&header, origin, Ok(Reply::Done)),
             Ok(Admitted::Disconnect) => self.stop(SessionEnd::Disconnected),
-            Err(failure) => self.answer(&header, Err(failure)),
+            Err(failure) => self.answer(&header, origin, Err(failure)),
         }
     }
 
     /// Asks the device; an answer that is ready at once costs no parking.
-    fn call(&mut self, header: RequestHeader, request: Request, cx: &mut Context<'_>) {
-        let charge = charge(&request);
-        let mut answer = self.device.call(request);
-        match answer.as_mut().poll(cx) {
-            Poll::Ready(outcome) => self.answer(&header, outcome),
+    fn call(
+        &mut self,
+        (header, mut origin): (RequestHeader, Origin),
+        request: Request,
+        arrival: Option<u64>,
+        cx: &mut Context<'_>,
+    ) {
+        let (charge, is_write) = (charge(&request), request.is_write());
+        let answer = match &self.keeping {
+            None => self.device.call(request),
+            Some(keeping) => {
+                let (answer, hold) = keeping.call(&self.device, request, arrival);
+                origin.hold = hold;
+                answer
+            }
+        };
+        let begun = Parked { header, charge, origin, answer };
+        if arrival.is_some() && !is_write {
+            self.held_back.push_back(begun);
+        } else {
+            self.begin(begun, cx);
+        }
+    }
+
+    fn begin(&mut self, mut begun: Parked, cx: &mut Context<'_>) {
+        match Pin::new(&mut begun).poll(cx) {
+            Poll::Ready(Answered { header, origin, outcome, .. }) => {
+                self.answer(&header, origin, outcome);
+            }
             Poll::Pending => {
-                self.charged += charge;
-                self.parked.push(Parked { header, charge, answer });
+                self.charged += begun.charge;
+                self.parked.push(begun);
             }
         }
     }
 
-    fn take_answers(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((header, charge, outcome))) = self.parked.poll_next_unpin(cx) {
-            self.charged -= charge;
-            self.answer(&header, outcome);
+    fn take_up_held_back(&mut self, cx: &mut Context<'_>) {
+        while self.replaying.is_none() && self.has_room() {
+            let Some(first) = self.held_back.pop_front() else { return };
+            self.begin(first, cx);
         }
     }
 
-    fn answer(&mut self, header: &RequestHeader, outcome: Result<Reply, Failure>) {
-        encode_reply(&mut self.outbox, &self.negotiated, header, outcome);
+    fn take_answers(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(answered)) = self.parked.poll_next_unpin(cx) {
+            let Answered { header, charge, origin, outcome } = answered;
+            self.charged -= charge;
+            self.answer(&header, origin, outcome);
+        }
+    }
+
+    fn answer(&mut self, header: &RequestHeader, from: Origin, outcome: Result<Reply, Failure>) {
+        let (outbox, negotiated) = (&mut self.outbox, &self.negotiated);
+        match &mut self.keeping {
+            None => encode_reply(outbox, negotiated, header, outcome),
+            Some(keeping) => keeping.answer(outbox, negotiated, (header, from), outcome),
+        }
     }
 
     /// The stream cannot be read on. A payload that is too large is answered first.
     fn refuse_stream(&mut self, error: RequestError) {
         if let RequestError::PayloadTooLarge(header) = error {
-            self.answer(&header, Err(Failure::new(Errno::Inval, error.to_string())));
+            let origin = self.keeping.as_mut().map(|keeping| keeping.take(&self.inbox));
+            let failure = Failure::new(Errno::Inval, error.to_string());
+            self.answer(&header, origin.unwrap_or_default(), Err(failure));
         }
         self.stop(SessionEnd::Protocol(error));
     }
 
     fn stop(&mut self, end: SessionEnd) {
         self.reading = Reading::Stopped(end);
+        self.replaying = None;
         self.deadline.disarm();
     }
 
@@ -234,7 +288,9 @@ impl Engine {
         let limits = &self.limits;
         let whole_server_full =
             limits.buffered_total.bytes() > limits.buffered_bytes_total_max && held > 0;
-        self.parked.len() < limits.in_flight_max
+        // What has not left may have to be begun again by another, which bounds that, too.
+        let leaving = self.keeping.as_ref().map_or(0, Keeping::leaving);
+        self.parked.len() + leaving < limits.in_flight_max
             && held <= limits.buffered_bytes_max.saturating_sub(u64::from(PAYLOAD_MAX))
             && !whole_server_full
     }
@@ -246,7 +302,8 @@ impl Engine {
 
     /// Receives once. True when something came.
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
-        if !matches!(self.reading, Reading::Open) || !self.has_room() {
+        let wanted = self.replaying.is_some() || self.has_room();
+        if !matches!(self.reading, Reading::Open) || !wanted {
             return Ok(false);
         }
         let missing = self.decoder.missing(&self.inbox);
@@ -257,7 +314,10 @@ impl Engine {
                 self.stop(SessionEnd::Closed);
                 Ok(true)
             }
-            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Ok(count)) => {
+                self.keeping.as_mut().into_iter().for_each(|keeping| keeping.received(count));
+                Ok(true)
+            }
             Poll::Ready(Err(error)) => Err(error.into()),
         }
     }
@@ -270,7 +330,10 @@ impl Engine {
         match poll_write_buf(Pin::new(&mut self.stream), cx, &mut self.outbox) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => Err(SessionEnd::Closed),
-            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Ok(count)) => {
+                self.keeping.as_mut().into_iter().for_each(|keeping| keeping.sent(count));
+                Ok(true)
+            }
             Poll::Ready(Err(error)) => Err(error.into()),
         }
     }
@@ -291,14 +354,5 @@ impl Engine {
             Reading::Open => SessionEnd::SlowRequest,
             Reading::Stopped(_) => SessionEnd::SlowReader,
         })
-    }
-}
-
-/// The bytes that a request holds, or will hold when it is answered.
-fn charge(request: &Request) -> u64 {
-    match request {
-        Request::Read { extent, .. } => extent.len(),
-        Request::Write { data, .. } => data.len() as u64,
-        _ => 0,
     }
 }

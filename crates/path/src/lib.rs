@@ -10,6 +10,7 @@
 //! It does not know where owners are, nor what a session may claim: that is the [`Fabric`]'s. The one
 //! over real sockets is [`NbdFabric`].
 
+mod delivery;
 mod driver;
 mod fabric;
 mod fit;
@@ -24,6 +25,7 @@ mod shared;
 mod simulation;
 mod table;
 
+pub use delivery::{DeliveryOrder, Missing};
 pub use fabric::{CallError, Fabric, FenceOutcome, Link, Opening, UpstreamError};
 pub use fit::{Misfit, fits};
 pub use generations::Generations;
