@@ -39,12 +39,36 @@ pub struct NewRoute {
     pub control: Option<String>,
 }
 
+/// `GET /v1/status`: the switch itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SwitchStatus {
+    /// As any program tells of itself; `boot` changes with every worker.
+    #[serde(flatten)]
+    pub program: ProgramStatus,
+    /// Its two processes, where it has a keeper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeper: Option<KeeperStatus>,
+}
+
+/// The two processes of a switch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeeperStatus {
+    /// Process id of the keeper, which has the clients' sockets.
+    pub pid: u32,
+    /// Process id of the worker, which does everything else.
+    pub worker_pid: u32,
+    /// Workers that this keeper has had, this one included.
+    pub workers: u64,
+}
+
 /// What the handlers see.
 pub(crate) struct Api {
     /// All routes.
     pub(crate) routes: Arc<Routes>,
     /// The program itself.
     pub(crate) program: ProgramStatus,
+    /// Its keeper.
+    pub(crate) keeper: Option<KeeperStatus>,
     /// What client connections hold.
     pub(crate) limits: Arc<Limits>,
 }
@@ -64,8 +88,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-async fn status(State(api): Shared) -> Json<ProgramStatus> {
-    Json(api.program.clone())
+async fn status(State(api): Shared) -> Json<SwitchStatus> {
+    Json(SwitchStatus { program: api.program.clone(), keeper: api.keeper.clone() })
 }
 
 async fn list(State(api): Shared) -> Json<Vec<RouteStatus>> {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use switch_proxy::{Config, Flags};
+use switch_proxy::{Config, Flags, Part};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -16,16 +16,33 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error, USAGE),
     };
-    match serve(&config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
-    }
+    let outcome = match config.part {
+        Part::Keeper => keep(&config),
+        Part::Worker => work(&config).map(|()| 0),
+        Part::Alone => serve(&config).map(|()| 0),
+    };
+    outcome.map_or_else(|error| fail(&error, 1), ExitCode::from)
 }
 
 fn configure() -> Result<Config> {
     let config = Config::new(Flags::parse())?;
     blockferry_control::log::init(&config.log, config.log_format)?;
     Ok(config)
+}
+
+/// One thread is enough to pass bytes on; and a worker ends with the thread that has started it.
+#[tokio::main(flavor = "current_thread")]
+async fn keep(config: &Config) -> Result<u8> {
+    switch_proxy::keep(config).await
+}
+
+#[tokio::main]
+async fn work(config: &Config) -> Result<()> {
+    let shutdown = CancellationToken::new();
+    end_on_signals(shutdown.clone())?;
+    // A signal to all processes of the switch is meant for the keeper.
+    let _hangups = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    switch_proxy::work(config, shutdown).await
 }
 
 #[tokio::main]

@@ -10,6 +10,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
@@ -43,7 +44,8 @@ impl Channel {
         Ok((Self::new(near)?, far))
     }
 
-    /// The worker's end, which is its standard input.
+    /// The worker's end, which is its standard input. From now on the process ends with its keeper,
+    /// even where it is stopped and cannot see the channel's end.
     ///
     /// # Errors
     /// When it is no such socket.
@@ -53,6 +55,7 @@ impl Channel {
         if kind != SocketType::SEQPACKET {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not started by a keeper"));
         }
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         Self::new(socket)
     }
 

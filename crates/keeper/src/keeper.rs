@@ -61,6 +61,8 @@ pub enum Outcome {
 pub struct Keeper<D: Door, C> {
     door: Option<D>,
     listen: String,
+    /// Where the last worker listened for control.
+    control: String,
     command: C,
     supervision: Supervision,
     seats: Seats<D::Socket>,
@@ -89,6 +91,7 @@ impl<D: Door, C: FnMut() -> Command> Keeper<D, C> {
         Self {
             door: Some(door),
             listen,
+            control: String::new(),
             command,
             supervision: Supervision::new(Instant::now()),
             seats: Seats::new(),
@@ -147,7 +150,9 @@ impl<D: Door, C: FnMut() -> Command> Keeper<D, C> {
             }
             Event::News(News::Said(run, said)) => self.hear(run, said, now),
             Event::News(News::Exited(run, status)) => {
-                tracing::info!(run, %status, "a worker has ended");
+                if self.supervision.has_served() {
+                    tracing::info!(run, %status, "a worker has ended");
+                }
                 self.workers.retain(|(other, _)| *other != run);
                 self.last_exit = Some(status);
                 self.seats.drain(run);
@@ -174,7 +179,10 @@ impl<D: Door, C: FnMut() -> Command> Keeper<D, C> {
                 );
                 self.supervision.reject(run);
             }
-            ToKeeper::Ready => self.supervision.ready(run, now),
+            ToKeeper::Ready(control) => {
+                self.control = control;
+                self.supervision.ready(run, now);
+            }
             ToKeeper::Ended { client, cut } => self.seats.dismiss(client, cut),
         }
     }
@@ -183,7 +191,8 @@ impl<D: Door, C: FnMut() -> Command> Keeper<D, C> {
         match effect {
             Effect::Start(run) => self.start(run),
             Effect::Begin(run) => {
-                self.say(run, ToWorker::Begin { run, listen: self.listen.clone() })
+                let (listen, control) = (self.listen.clone(), self.control.clone());
+                self.say(run, ToWorker::Begin { run, listen, control });
             }
             Effect::Serve(run) => self.serve(run),
             Effect::HandOver(run) => self.say(run, ToWorker::HandOver),
@@ -223,7 +232,7 @@ impl<D: Door, C: FnMut() -> Command> Keeper<D, C> {
         let resumed = self.seats.resume_all(run, worker);
         worker.say(ToWorker::Complete, None);
         self.seats.begin_all(run, worker);
-        tracing::info!(run, resumed, "a worker serves");
+        tracing::info!(pid = worker.pid, run, resumed, "a worker serves");
     }
 
     fn say(&self, run: Run, message: ToWorker) {

@@ -27,6 +27,8 @@ pub enum ToWorker {
         run: u64,
         /// Where clients connect.
         listen: String,
+        /// Where the last worker listened for control; empty for the first one.
+        control: String,
     },
     /// A client that was served by another before. With its socket.
     Resume(ClientId, Option<SocketAddr>, Resume),
@@ -41,12 +43,12 @@ pub enum ToWorker {
 }
 
 /// From the worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToKeeper {
     /// The worker has understood its settings and can begin.
     Hello(u16),
-    /// Everything is open: clients can be served.
-    Ready,
+    /// Everything is open: clients can be served. This is where it listens for control.
+    Ready(String),
     /// The connection is over for its client, too.
     Ended {
         /// Which.
@@ -66,10 +68,11 @@ impl ToWorker {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Self::Begin { run, listen } => {
+            Self::Begin { run, listen, control } => {
                 out.put_u8(1);
                 out.put_u64(*run);
-                out.put_slice(listen.as_bytes());
+                put_text(&mut out, listen);
+                put_text(&mut out, control);
             }
             Self::Resume(client, peer, resume) => {
                 out.put_u8(2);
@@ -100,8 +103,8 @@ impl ToWorker {
         let message = match packet.try_get_u8().map_err(bad)? {
             1 => {
                 let run = packet.try_get_u64().map_err(bad)?;
-                let listen = std::mem::take(&mut packet);
-                Self::Begin { run, listen: String::from_utf8(listen.into()).map_err(bad)? }
+                let listen = get_text(&mut packet)?;
+                Self::Begin { run, listen, control: get_text(&mut packet)? }
             }
             2 => {
                 let client = packet.try_get_u64().map_err(bad)?;
@@ -130,7 +133,10 @@ impl ToKeeper {
                 out.put_u8(1);
                 out.put_u16(*protocol);
             }
-            Self::Ready => out.put_u8(2),
+            Self::Ready(control) => {
+                out.put_u8(2);
+                put_text(&mut out, control);
+            }
             Self::Ended { client, cut } => {
                 out.put_u8(3);
                 out.put_u64(*client);
@@ -149,7 +155,7 @@ impl ToKeeper {
         let message = match packet.try_get_u8().map_err(bad)? {
             // Whatever a later version says behind its number.
             1 => return Ok(Self::Hello(packet.try_get_u16().map_err(bad)?)),
-            2 => Self::Ready,
+            2 => Self::Ready(get_text(&mut packet)?),
             3 => Self::Ended {
                 client: packet.try_get_u64().map_err(bad)?,
                 cut: packet.try_get_u8().map_err(bad)? != 0,
@@ -161,20 +167,27 @@ impl ToKeeper {
 }
 
 fn put_peer(out: &mut Vec<u8>, peer: Option<SocketAddr>) {
-    let text = peer.map(|peer| peer.to_string()).unwrap_or_default();
-    // An address with its port and scope is some 60 bytes.
-    out.put_u8(u8::try_from(text.len()).unwrap_or(0));
-    out.put_slice(text.as_bytes());
+    put_text(out, &peer.map(|peer| peer.to_string()).unwrap_or_default());
 }
 
 fn get_peer(packet: &mut Bytes) -> Result<Option<SocketAddr>, BadMessage> {
+    let text = get_text(packet)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(bad) }
+}
+
+/// Addresses are far shorter than what fits; nothing else is text here.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
+    out.put_u8(length);
+    out.put_slice(&text.as_bytes()[..usize::from(length)]);
+}
+
+fn get_text(packet: &mut Bytes) -> Result<String, BadMessage> {
     let length = usize::from(packet.try_get_u8().map_err(bad)?);
     if packet.len() < length {
         return Err(BadMessage);
     }
-    let text = packet.split_to(length);
-    let text = std::str::from_utf8(&text).map_err(bad)?;
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(bad) }
+    String::from_utf8(packet.split_to(length).into()).map_err(bad)
 }
 
 fn bad<E>(_: E) -> BadMessage {
@@ -193,8 +206,8 @@ mod tests {
         let resume = (any::<u16>(), any::<u64>(), pass)
             .prop_map(|(incarnation, replay, pass)| Resume { incarnation, replay, pass });
         prop_oneof![
-            (any::<u64>(), any::<String>())
-                .prop_map(|(run, listen)| ToWorker::Begin { run, listen }),
+            (any::<u64>(), "[a-z:/]{0,60}", "[a-z:/]{0,60}")
+                .prop_map(|(run, listen, control)| ToWorker::Begin { run, listen, control }),
             (any::<u64>(), peer.clone(), resume).prop_map(|(id, p, r)| ToWorker::Resume(id, p, r)),
             (any::<u64>(), peer).prop_map(|(id, peer)| ToWorker::Client(id, peer)),
             Just(ToWorker::Complete),
@@ -221,7 +234,8 @@ mod tests {
     #[test]
     fn the_workers_messages_read_back_as_they_were_written() {
         let ended = |cut| ToKeeper::Ended { client: 7, cut };
-        for message in [ToKeeper::Hello(PROTOCOL), ToKeeper::Ready, ended(true), ended(false)] {
+        let ready = ToKeeper::Ready("127.0.0.1:10811".to_owned());
+        for message in [ToKeeper::Hello(PROTOCOL), ready, ended(true), ended(false)] {
             assert_eq!(ToKeeper::decode(message.encode().into()), Ok(message));
         }
     }

@@ -115,6 +115,11 @@ impl Supervision {
         self.worker.filter(serves).map(|worker| worker.run)
     }
 
+    /// Whether any worker has served.
+    pub(crate) const fn has_served(&self) -> bool {
+        self.proven
+    }
+
     pub(crate) const fn is_ending(&self) -> bool {
         self.ending
     }

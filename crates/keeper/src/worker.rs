@@ -30,6 +30,8 @@ type Said = (ToWorker, Option<OwnedFd>);
 
 /// A running worker.
 pub(crate) struct Worker {
+    /// Its process id.
+    pub(crate) pid: u32,
     said: mpsc::Sender<Said>,
     kill: Arc<Notify>,
 }
@@ -47,11 +49,11 @@ impl Worker {
         // The command still holds the worker's end.
         drop(command);
         let pid = child.id().unwrap_or_default();
-        tracing::info!(pid, run, "a worker was started");
+        tracing::debug!(pid, run, "a worker was started");
         let (said, hear) = mpsc::channel(SAID_MAX);
         let kill = Arc::new(Notify::new());
         tokio::spawn(attend(run, child, channel, hear, Arc::clone(&kill), news));
-        Ok(Self { said, kill })
+        Ok(Self { pid, said, kill })
     }
 
     pub(crate) fn say(&self, message: ToWorker, socket: Option<OwnedFd>) {
@@ -108,8 +110,11 @@ async fn listen(run: Run, channel: &Channel, news: &mpsc::Sender<News>) {
             Ok(None) | Err(_) => return,
         };
         match said {
-            Ok(said) if news.send(News::Said(run, said)).await.is_ok() => {}
-            Ok(_) => return,
+            Ok(said) => {
+                if news.send(News::Said(run, said)).await.is_err() {
+                    return;
+                }
+            }
             Err(error) => tracing::error!(%error, run, "a worker says something strange"),
         }
     }

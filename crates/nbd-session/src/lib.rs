@@ -35,7 +35,7 @@ pub use connect::{ConnectError, ConnectOptions, FenceOutcome, connect, fence, li
 pub use exports::{Exports, Hello, Hold, Kept, OpenError, Opened, Order, Pass, Turn};
 pub use limits::Limits;
 pub use link::{CallError, Link, LinkEnd};
-pub use listener::{BindError, Listener};
+pub use listener::{BindError, Listener, PlaceTaken};
 pub use replay::Replay;
 pub use serve::{KeptEnd, Resumed, resume, serve, serve_kept};
 pub use stream::{Peer, Stream};
