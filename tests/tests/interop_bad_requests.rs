@@ -118,7 +118,7 @@ async fn a_destination_that_is_no_owner_yet_turns_clients_away_and_says_why() {
     cluster.enter(Phase::During).await;
     let uri = cluster.destination.uri(VOLUME);
     let options = ConnectOptions::new(uri.address, uri.export);
-    let refusal = connect(&options).await.err().expect("it is no owner").to_string();
+    let refusal = connect(&options).await.expect_err("it is no owner").to_string();
     assert!(refusal.contains("not the owner of vol yet: it is being received"), "{refusal}");
 }
 

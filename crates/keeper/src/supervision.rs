@@ -26,9 +26,10 @@ const LEAVE_MAX: Duration = Duration::from_secs(15);
 const LIVED_MIN: Duration = Duration::from_secs(2);
 /// Workers in a row that did not live, of which the next is started at once.
 const AT_ONCE_MAX: u32 = 8;
-/// First and longest pause before the ones after them.
+/// First and longest pause before the ones after them. A kernel begins to act when it has waited for
+/// an answer for half a minute.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What the shell has to do once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
