@@ -45,6 +45,9 @@ pub struct Flags {
     /// Serve in this process, with which clients lose their connections; less is copied
     #[arg(long)]
     no_keeper: bool,
+    /// Commits a fault on purpose, for tests of checkers: replay-answered
+    #[arg(long, hide = true, value_name = "FAULT")]
+    seed_fault: Option<String>,
     /// Be the worker of the keeper that has started this
     #[arg(long, hide = true)]
     worker: bool,
@@ -105,6 +108,8 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// Which process this is.
     pub part: Part,
+    /// Tell workers also what others have answered: a fault, to see whether it is found.
+    pub replay_answered: bool,
     /// The log's level or filter.
     pub log: String,
     /// How log lines look.
@@ -164,6 +169,7 @@ impl Config {
                 .unwrap_or(PathOptions::CLIENT_TIMEOUT),
             token_file: flags.token_file.or(file.token_file),
             part,
+            replay_answered: flags.seed_fault.as_deref().map(parse_fault).transpose()?.is_some(),
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: format.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
         };
@@ -179,6 +185,10 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn parse_fault(name: &str) -> Result<()> {
+    if name == "replay-answered" { Ok(()) } else { bail!("--seed-fault {name}: no such fault") }
 }
 
 fn read(path: &Path) -> Result<File> {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use blockferry_keeper::{Admitted, Door, Keeper, Outcome, Wish};
+use blockferry_keeper::{Admitted, Door, Keeper, Outcome, Program, Wish};
 use blockferry_nbd_session::{Limits, Listener, Peer, Stream};
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,13 +27,18 @@ pub async fn keep(config: &Config) -> Result<u8> {
     let listener = Listener::bind(&config.listen).await?;
     let listen = listener.address().to_string();
     let door = FrontDoor { listener, limits: Limits::default() };
-    let program = program().context("the path of this program")?;
-    let command = move || {
-        let mut command = Command::new(&program);
+    let on_disk = program().context("the path of this program")?;
+    let command = move |program| {
+        let mut command = match program {
+            Program::OnDisk => Command::new(&on_disk),
+            // What a process that has just been forked still runs.
+            Program::Own => Command::new("/proc/self/exe"),
+        };
         command.args(env::args_os().skip(1)).arg("--worker");
         command
     };
-    let keeper = Keeper::new(door, listen, command, |door| door.listener.announce());
+    let keeper = Keeper::new(door, listen, command, |door| door.listener.announce())
+        .that_forgets_answers(config.replay_answered);
     match keeper.run(wishes).await {
         Outcome::Ended => Ok(0),
         Outcome::NeverServed(Some(status)) => Ok(status

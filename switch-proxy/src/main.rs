@@ -41,7 +41,7 @@ async fn work(config: &Config) -> Result<()> {
     let shutdown = CancellationToken::new();
     end_on_signals(shutdown.clone())?;
     // A signal to all processes of the switch is meant for the keeper.
-    let _hangups = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    ignore_hangups("it is for the keeper")?;
     switch_proxy::work(config, shutdown).await
 }
 
@@ -49,7 +49,18 @@ async fn work(config: &Config) -> Result<()> {
 async fn serve(config: &Config) -> Result<()> {
     let shutdown = CancellationToken::new();
     end_on_signals(shutdown.clone())?;
+    ignore_hangups("without a keeper no other process can take over")?;
     switch_proxy::run(config, shutdown).await
+}
+
+fn ignore_hangups(reason: &'static str) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::warn!("SIGHUP is ignored: {reason}");
+        }
+    });
+    Ok(())
 }
 
 fn end_on_signals(shutdown: CancellationToken) -> Result<()> {

@@ -12,7 +12,7 @@ use tokio::time::{sleep_until, timeout};
 use crate::message::{PROTOCOL, ToKeeper, ToWorker};
 use crate::seat::ClientSocket;
 use crate::seats::Seats;
-use crate::supervision::{Effect, Run, Supervision};
+use crate::supervision::{Effect, Program, Run, Supervision};
 use crate::worker::{News, Worker};
 
 /// Workers' news that wait to be heard.
@@ -84,7 +84,7 @@ enum Event<S> {
     Time,
 }
 
-impl<D: Door, C: FnMut() -> Command> Keeper<D, C> {
+impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
     /// A keeper for the clients who come in at `door`, which is at `listen`; `command` starts a
     /// worker, and `announce` is called when the first one serves.
     pub fn new(door: D, listen: String, command: C, announce: fn(&D)) -> Self {
@@ -102,6 +102,13 @@ impl<D: Door, C: FnMut() -> Command> Keeper<D, C> {
             outcome: None,
             announce,
         }
+    }
+
+    /// Commits a fault on purpose: see [`Talk::that_forgets_answers`](crate::Talk).
+    #[must_use]
+    pub fn that_forgets_answers(mut self, forget_answers: bool) -> Self {
+        self.seats.forget_answers = forget_answers;
+        self
     }
 
     /// Runs until `wishes` asks for the end, or no worker can serve. Runs on a single thread as well
@@ -189,7 +196,7 @@ impl<D: Door, C: FnMut() -> Command> Keeper<D, C> {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Start(run) => self.start(run),
+            Effect::Start(run, program) => self.start(run, program),
             Effect::Begin(run) => {
                 let (listen, control) = (self.listen.clone(), self.control.clone());
                 self.say(run, ToWorker::Begin { run, listen, control });
@@ -212,8 +219,8 @@ impl<D: Door, C: FnMut() -> Command> Keeper<D, C> {
         }
     }
 
-    fn start(&mut self, run: Run) {
-        match Worker::start(run, (self.command)(), self.news.clone()) {
+    fn start(&mut self, run: Run, program: Program) {
+        match Worker::start(run, (self.command)(program), self.news.clone()) {
             Ok(worker) => self.workers.push((run, worker)),
             Err(error) => {
                 tracing::error!(%error, "a worker cannot be started");

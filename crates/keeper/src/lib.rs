@@ -41,4 +41,5 @@ pub use keeper::{Admitted, Door, Keeper, Outcome, Wish};
 pub use message::{BadMessage, ClientId, MESSAGE_BYTES_MAX, PROTOCOL, ToKeeper, ToWorker};
 pub use retained::{NotKept, PIECES_MAX, RETAINED_BYTES_MAX};
 pub use seat::ClientSocket;
+pub use supervision::Program;
 pub use talk::{Fault, INCARNATION_MAX, Lost, Next, Resume, Talk};

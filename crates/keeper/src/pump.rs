@@ -50,10 +50,10 @@ pub(crate) struct Pump<C> {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Pump<C> {
-    pub(crate) fn new(client: C) -> Self {
+    pub(crate) fn new(client: C, talk: Talk) -> Self {
         Self {
             client,
-            talk: Talk::default(),
+            talk,
             worker: None,
             from_client: BytesMut::new(),
             from_worker: BytesMut::new(),

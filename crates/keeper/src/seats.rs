@@ -15,7 +15,7 @@ use crate::message::{ClientId, ToWorker};
 use crate::pump::{Clock, Pump};
 use crate::seat::{ClientSocket, Order, Parted, Seat};
 use crate::supervision::Run;
-use crate::talk::{Next, Resume};
+use crate::talk::{Next, Resume, Talk};
 use crate::worker::Worker;
 
 /// Orders to a seat that wait: no more than a few for each worker that it has.
@@ -33,6 +33,7 @@ pub(crate) struct Seats<S> {
     /// The client of each task.
     clients: HashMap<Id, ClientId>,
     socket: std::marker::PhantomData<fn(S)>,
+    pub(crate) forget_answers: bool,
 }
 
 struct Entry {
@@ -64,6 +65,7 @@ impl<S: ClientSocket> Seats<S> {
             tasks: JoinSet::new(),
             clients: HashMap::new(),
             socket: std::marker::PhantomData,
+            forget_answers: false,
         }
     }
 
@@ -75,7 +77,7 @@ impl<S: ClientSocket> Seats<S> {
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
         let seat = Seat {
             client,
-            pump: Pump::new(socket),
+            pump: Pump::new(socket, Talk::default().that_forgets_answers(self.forget_answers)),
             clock: Arc::clone(&self.clock),
             orders: receiver,
             reports: self.reports.0.clone(),

@@ -8,13 +8,23 @@
 //!
 //! Two workers never have the journal and the clients at once: one begins when its predecessor has
 //! ended and everything that it had sent is taken. A worker for an upgrade is started beside the one
-//! that serves, which goes on if the new one cannot begin.
+//! that serves, which goes on if the new one cannot begin. Where a worker is needed and the program on
+//! disk makes none, the keeper's own program is tried in turn with it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// A worker's number; they are counted from one.
 pub(crate) type Run = u64;
+
+/// What a worker is started from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// What there is on disk now.
+    OnDisk,
+    /// The very one that the keeper runs, though it may be on no disk any more.
+    Own,
+}
 
 /// How long a worker may take to understand its settings.
 const HELLO_MAX: Duration = Duration::from_secs(10);
@@ -35,7 +45,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Start a process under this number.
-    Start(Run),
+    Start(Run, Program),
     /// Tell it to begin.
     Begin(Run),
     /// Give it the clients.
@@ -84,6 +94,8 @@ pub(crate) struct Supervision {
     /// Workers in a row that did not live.
     short_lived: u32,
     not_before: Instant,
+    /// What the next worker is started from.
+    program: Program,
     reload: bool,
     ending: bool,
     over: bool,
@@ -99,6 +111,7 @@ impl Supervision {
             proven: false,
             short_lived: 0,
             not_before: now,
+            program: Program::OnDisk,
             reload: false,
             ending: false,
             over: false,
@@ -166,7 +179,10 @@ impl Supervision {
         let lived = match worker.stand {
             Stand::Serving { since } => now.saturating_duration_since(since) >= LIVED_MIN,
             Stand::Leaving { .. } => true,
-            _ => false,
+            _ => {
+                self.program = self.program.other();
+                false
+            }
         };
         self.short_lived = if lived { 0 } else { self.short_lived.saturating_add(1) };
         self.not_before = now + self.pause();
@@ -187,6 +203,7 @@ impl Supervision {
     /// Another worker is wanted, from the program that there is now.
     pub(crate) const fn reload(&mut self) {
         self.reload = true;
+        self.program = Program::OnDisk;
     }
 
     /// All is to end.
@@ -246,7 +263,7 @@ impl Supervision {
 
     fn start(&mut self, now: Instant) -> Worker {
         self.runs += 1;
-        self.effects.push_back(Effect::Start(self.runs));
+        self.effects.push_back(Effect::Start(self.runs, self.program));
         Worker { run: self.runs, stand: Stand::Starting { until: now + HELLO_MAX } }
     }
 
@@ -269,6 +286,15 @@ impl Supervision {
     fn find(&mut self, run: Run) -> Option<&mut Worker> {
         let workers = [&mut self.worker, &mut self.next].into_iter().flatten();
         workers.into_iter().find(|worker| worker.run == run)
+    }
+}
+
+impl Program {
+    const fn other(self) -> Self {
+        match self {
+            Self::OnDisk => Self::Own,
+            Self::Own => Self::OnDisk,
+        }
     }
 }
 

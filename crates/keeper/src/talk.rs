@@ -35,6 +35,8 @@ pub struct Talk {
     incarnation: u16,
     /// What a successor is told before the client's bytes.
     preamble: Bytes,
+    /// A fault on purpose: nothing is ever settled.
+    forgets_answers: bool,
 }
 
 /// How a connection goes on after its worker's end.
@@ -82,6 +84,12 @@ pub enum Fault {
 }
 
 impl Talk {
+    /// One that tells every worker what others have answered, too: to see whether that is found.
+    #[must_use]
+    pub fn that_forgets_answers(self, forgets_answers: bool) -> Self {
+        Self { forgets_answers, ..self }
+    }
+
     /// Whether the client is to be read.
     pub fn wants_input(&self) -> bool {
         // While the worker is busy with what it was told, pressure stays in the client's socket.
@@ -135,7 +143,9 @@ impl Talk {
         if !expected {
             return Err(Fault::OutOfOrder(frame.kind));
         }
-        self.retained.settle(frame.settles)?;
+        if frame.kind != Kind::Reply || !self.forgets_answers {
+            self.retained.settle(frame.settles)?;
+        }
         if frame.kind == Kind::Established {
             self.pass = Some(frame.pass);
         }

@@ -10,17 +10,16 @@
 //! Where the socket is a keeper's, answers leave in frames ([`crate::kept`]), and the connection may
 //! begin with what another process has left ([`crate::replay`]).
 
+mod requests;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use blockferry_device::{Device, Errno, Failure, PAYLOAD_MAX, Reply, Request};
-use blockferry_nbd_wire::{
-    Admitted, Negotiated, Outbox, RequestDecoder, RequestError, RequestFrame, RequestHeader, admit,
-    encode_reply,
-};
+use blockferry_device::Device;
+use blockferry_nbd_wire::{Negotiated, Outbox, RequestDecoder, RequestError};
 use bytes::{Buf, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio_util::io::poll_write_buf;
@@ -28,9 +27,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::deadline::Deadline;
 use crate::greet::Session;
-use crate::kept::{Keeping, Origin, Progress};
+use crate::kept::Keeping;
 use crate::limits::{BufferedPart, Limits};
-use crate::parked::{Answered, Parked, charge};
+use crate::parked::Parked;
 use crate::replay::{HeldBack, Replaying};
 use crate::stream::Stream;
 
@@ -77,6 +76,7 @@ pub(crate) async fn run(
         charged: 0,
         buffered: limits.buffered_total.part(),
         deadline: Deadline::new(),
+        stuck: Deadline::new(),
         reading: Reading::Open,
         cut: Box::pin(opened.cut.cancelled_owned()),
         shutdown: Box::pin(shutdown.cancelled_owned()),
@@ -110,6 +110,8 @@ struct Engine {
     charged: u64,
     buffered: BufferedPart,
     deadline: Deadline,
+    /// Runs while no answer leaves.
+    stuck: Deadline,
     reading: Reading,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -133,6 +135,7 @@ impl Engine {
         }
         match self.turn(cx) {
             Err(end) => Poll::Ready(end),
+            Ok(()) if self.poll_stuck(cx).is_ready() => Poll::Ready(SessionEnd::SlowReader),
             Ok(()) => self.poll_deadline(cx),
         }
     }
@@ -156,119 +159,6 @@ impl Engine {
         }
     }
 
-    /// Begins every request that is there whole, as long as there is room for its answer.
-    fn take_requests(&mut self, cx: &mut Context<'_>) {
-        loop {
-            self.take_up_held_back(cx);
-            if !matches!(self.reading, Reading::Open) || !self.may_take() {
-                return;
-            }
-            match self.decoder.decode(&mut self.inbox) {
-                Ok(None) if self.end_replay(Replaying::has_come) => {}
-                Ok(None) => return,
-                Ok(Some(frame)) => {
-                    self.deadline.disarm();
-                    self.take_request(frame, cx);
-                    self.end_replay(Replaying::is_over);
-                }
-                Err(error) => self.refuse_stream(error),
-            }
-        }
-    }
-
-    fn may_take(&self) -> bool {
-        self.replaying.is_some() || self.has_room() && self.held_back.is_empty()
-    }
-
-    /// Ends the replay if it is over; tells whether it has.
-    fn end_replay(&mut self, is_over: impl Fn(&Replaying, Progress) -> bool) -> bool {
-        let Some(progress) = self.keeping.as_ref().map(Keeping::progress) else { return false };
-        self.replaying.take_if(|replaying| is_over(replaying, progress)).is_some()
-    }
-
-    fn take_request(&mut self, frame: RequestFrame, cx: &mut Context<'_>) {
-        let header = frame.header;
-        let origin = self.keeping.as_mut().map(|keeping| keeping.take(&self.inbox));
-        let origin = origin.unwrap_or_default();
-        let arrival = self.replaying.as_mut().map(|replaying| replaying.take(origin.end()));
-        match admit(frame, self.device.info(), &self.negotiated) {
-            Ok(Admitted::Call(request)) => self.call((header, origin), request, arrival, cx),
-            Ok(Admitted::Nothing) => self.answer(&header, origin, Ok(Reply::Done)),
-            Ok(Admitted::Disconnect) => self.stop(SessionEnd::Disconnected),
-            Err(failure) => self.answer(&header, origin, Err(failure)),
-        }
-    }
-
-    /// Asks the device; an answer that is ready at once costs no parking.
-    fn call(
-        &mut self,
-        (header, mut origin): (RequestHeader, Origin),
-        request: Request,
-        arrival: Option<u64>,
-        cx: &mut Context<'_>,
-    ) {
-        let (charge, is_write) = (charge(&request), request.is_write());
-        let answer = match &self.keeping {
-            None => self.device.call(request),
-            Some(keeping) => {
-                let (answer, hold) = keeping.call(&self.device, request, arrival);
-                origin.hold = hold;
-                answer
-            }
-        };
-        let begun = Parked { header, charge, origin, answer };
-        if arrival.is_some() && !is_write {
-            self.held_back.push_back(begun);
-        } else {
-            self.begin(begun, cx);
-        }
-    }
-
-    fn begin(&mut self, mut begun: Parked, cx: &mut Context<'_>) {
-        match Pin::new(&mut begun).poll(cx) {
-            Poll::Ready(Answered { header, origin, outcome, .. }) => {
-                self.answer(&header, origin, outcome);
-            }
-            Poll::Pending => {
-                self.charged += begun.charge;
-                self.parked.push(begun);
-            }
-        }
-    }
-
-    fn take_up_held_back(&mut self, cx: &mut Context<'_>) {
-        while self.replaying.is_none() && self.has_room() {
-            let Some(first) = self.held_back.pop_front() else { return };
-            self.begin(first, cx);
-        }
-    }
-
-    fn take_answers(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(answered)) = self.parked.poll_next_unpin(cx) {
-            let Answered { header, charge, origin, outcome } = answered;
-            self.charged -= charge;
-            self.answer(&header, origin, outcome);
-        }
-    }
-
-    fn answer(&mut self, header: &RequestHeader, from: Origin, outcome: Result<Reply, Failure>) {
-        let (outbox, negotiated) = (&mut self.outbox, &self.negotiated);
-        match &mut self.keeping {
-            None => encode_reply(outbox, negotiated, header, outcome),
-            Some(keeping) => keeping.answer(outbox, negotiated, (header, from), outcome),
-        }
-    }
-
-    /// The stream cannot be read on. A payload that is too large is answered first.
-    fn refuse_stream(&mut self, error: RequestError) {
-        if let RequestError::PayloadTooLarge(header) = error {
-            let origin = self.keeping.as_mut().map(|keeping| keeping.take(&self.inbox));
-            let failure = Failure::new(Errno::Inval, error.to_string());
-            self.answer(&header, origin.unwrap_or_default(), Err(failure));
-        }
-        self.stop(SessionEnd::Protocol(error));
-    }
-
     fn stop(&mut self, end: SessionEnd) {
         self.reading = Reading::Stopped(end);
         self.replaying = None;
@@ -280,19 +170,6 @@ impl Engine {
             Reading::Stopped(end) => end,
             Reading::Open => SessionEnd::Closed,
         }
-    }
-
-    /// Whether one more request of the largest kind may be begun.
-    fn has_room(&self) -> bool {
-        let held = self.charged + self.outbox.remaining() as u64;
-        let limits = &self.limits;
-        let whole_server_full =
-            limits.buffered_total.bytes() > limits.buffered_bytes_total_max && held > 0;
-        // What has not left may have to be begun again by another, which bounds that, too.
-        let leaving = self.keeping.as_ref().map_or(0, Keeping::leaving);
-        self.parked.len() + leaving < limits.in_flight_max
-            && held <= limits.buffered_bytes_max.saturating_sub(u64::from(PAYLOAD_MAX))
-            && !whole_server_full
     }
 
     fn account(&mut self) {
@@ -331,10 +208,27 @@ impl Engine {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => Err(SessionEnd::Closed),
             Poll::Ready(Ok(count)) => {
-                self.keeping.as_mut().into_iter().for_each(|keeping| keeping.sent(count));
+                if self.keeping.as_mut().is_some_and(|keeping| keeping.sent(count)) {
+                    self.stuck.disarm();
+                }
                 Ok(true)
             }
             Poll::Ready(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// Ready when others wait for an answer that does not leave.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(keeping) = self.keeping.as_ref().filter(|keeping| keeping.leaving() > 0) else {
+            self.stuck.disarm();
+            return Poll::Pending;
+        };
+        loop {
+            ready!(self.stuck.poll(cx, self.limits.stuck_timeout));
+            self.stuck.disarm();
+            if keeping.is_waited_for() {
+                return Poll::Ready(());
+            }
         }
     }
 

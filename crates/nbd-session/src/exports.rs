@@ -91,7 +91,13 @@ pub struct Turn {
 }
 
 /// Something that ends when it is dropped.
-pub type Hold = Option<Box<dyn Send>>;
+pub type Hold = Option<Box<dyn Held>>;
+
+/// See [`Turn::hold`].
+pub trait Held: Send {
+    /// Whether somebody waits for its end.
+    fn is_waited_for(&self) -> bool;
+}
 
 /// What the refusal of a fenced generation begins with; see [`ConnectError::is_fenced`].
 ///

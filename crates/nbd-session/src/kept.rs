@@ -117,12 +117,20 @@ impl Keeping {
     }
 
     /// So many bytes have left. What the socket has taken the keeper gets, whatever becomes of this
-    /// process.
-    pub(crate) fn sent(&mut self, count: usize) {
+    /// process. Tells whether an answer has left whole.
+    pub(crate) fn sent(&mut self, count: usize) -> bool {
         self.sent += count as u64;
+        let before = self.leaving.len();
         while self.leaving.front().is_some_and(|(end, _)| *end <= self.sent) {
             self.leaving.pop_front();
         }
+        self.leaving.len() < before
+    }
+
+    /// Whether somebody waits for an answer to leave.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        let holds = self.leaving.iter().filter_map(|(_, hold)| hold.as_ref());
+        holds.into_iter().any(|hold| hold.is_waited_for())
     }
 }
 
@@ -155,7 +163,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::exports::Turn;
+    use crate::exports::{Held, Turn};
 
     struct AtOnce;
 
@@ -191,17 +199,25 @@ mod tests {
         }
     }
 
+    struct Watched(#[allow(dead_code, reason = "held for its drop")] std::sync::mpsc::Sender<()>);
+
+    impl Held for Watched {
+        fn is_waited_for(&self) -> bool {
+            true
+        }
+    }
+
     #[test]
     fn what_an_answer_holds_ends_when_its_last_byte_has_left() {
         let (held, hold) = std::sync::mpsc::channel::<()>();
         let mut keeping = Keeping::new(Arc::new(AtOnce), 0, 0);
         let negotiated = Negotiated { style: Style::Simple, allocation_context: None };
         let mut outbox = Outbox::new();
-        let origin = Origin { range: 0..28, hold: Some(Box::new(held)) };
+        let origin = Origin { range: 0..28, hold: Some(Box::new(Watched(held))) };
         keeping.answer(&mut outbox, &negotiated, (&header(0), origin), Ok(Reply::Done));
-        keeping.sent(outbox.remaining() - 1);
+        assert!(!keeping.sent(outbox.remaining() - 1) && keeping.is_waited_for());
         assert_eq!(hold.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty));
-        keeping.sent(1);
+        assert!(keeping.sent(1) && !keeping.is_waited_for());
         assert_eq!(hold.try_recv(), Err(std::sync::mpsc::TryRecvError::Disconnected));
     }
 }

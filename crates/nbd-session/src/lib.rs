@@ -32,7 +32,7 @@ pub use blockferry_nbd_wire::{
     ExportEntry, FenceRequest, Negotiated, OptionCode, Purpose, ReplyCode, Role, RoleClaim, Style,
 };
 pub use connect::{ConnectError, ConnectOptions, FenceOutcome, connect, fence, list};
-pub use exports::{Exports, Hello, Hold, Kept, OpenError, Opened, Order, Pass, Turn};
+pub use exports::{Exports, Held, Hello, Hold, Kept, OpenError, Opened, Order, Pass, Turn};
 pub use limits::Limits;
 pub use link::{CallError, Link, LinkEnd};
 pub use listener::{BindError, Listener, PlaceTaken};

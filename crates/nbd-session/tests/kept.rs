@@ -2,11 +2,13 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use blockferry_keeper::{Frame, FrameDecoder, Kind, Next, Talk};
 use blockferry_nbd_session::{
-    Hold, Kept, KeptEnd, Limits, Opened, Order, Peer, Replay, Resumed, Style, Turn, resume,
+    Held, Hold, Kept, KeptEnd, Limits, Opened, Order, Peer, Replay, Resumed, Style, Turn, resume,
     serve_kept,
 };
 use blockferry_nbd_wire::{Negotiated, constants as c};
@@ -23,7 +25,10 @@ use tokio_util::sync::CancellationToken;
 const SIMPLE: Negotiated = Negotiated { style: Style::Simple, allocation_context: None };
 
 /// An order that lets nobody begin before it is opened, and counts what has not left.
+#[derive(Default)]
 struct Gate {
+    /// Whether somebody waits for what has not left.
+    wanted: Arc<AtomicBool>,
     open: watch::Sender<bool>,
     arrivals: Mutex<Vec<Option<u64>>>,
     inside: Arc<()>,
@@ -31,8 +36,7 @@ struct Gate {
 
 impl Gate {
     fn new(open: bool) -> Arc<Self> {
-        let (open, arrivals) = (watch::Sender::new(open), Mutex::default());
-        Arc::new(Self { open, arrivals, inside: Arc::default() })
+        Arc::new(Self { open: watch::Sender::new(open), ..Self::default() })
     }
 
     fn arrivals(&self) -> Vec<Option<u64>> {
@@ -51,8 +55,20 @@ impl Order for Gate {
         let come = async move {
             open.wait_for(|open| *open).await.expect("the gate lives");
         };
-        let hold: Hold = Some(Box::new(Arc::clone(&self.inside)));
+        let (inside, wanted) = (Arc::clone(&self.inside), Arc::clone(&self.wanted));
+        let hold: Hold = Some(Box::new(Inside { _inside: inside, wanted }));
         Turn { come: Some(come.boxed()), hold }
+    }
+}
+
+struct Inside {
+    _inside: Arc<()>,
+    wanted: Arc<AtomicBool>,
+}
+
+impl Held for Inside {
+    fn is_waited_for(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst)
     }
 }
 
@@ -91,10 +107,14 @@ impl Keeper {
 
     /// With a new client.
     fn serve(device: &Arc<Memory>, gate: &Arc<Gate>) -> Self {
+        Self::serve_within(device, gate, Limits::default())
+    }
+
+    fn serve_within(device: &Arc<Memory>, gate: &Arc<Gate>, limits: Limits) -> Self {
         let exports = OneVolume::new(device.clone());
         *exports.kept.lock().unwrap() = Some(kept(gate));
         Self::new(|far, shutdown| {
-            let session = serve_kept(far, Peer::Unix, exports, Arc::default(), shutdown);
+            let session = serve_kept(far, Peer::Unix, exports, Arc::new(limits), shutdown);
             tokio::spawn(session)
         })
     }
@@ -280,6 +300,22 @@ async fn a_worker_that_is_to_leave_answers_what_it_has_and_leaves_the_connection
     device.release();
     assert_eq!(keeper.frame().await.settles.start, HANDSHAKE);
     assert_eq!(soon(keeper.worker).await.unwrap(), KeptEnd::Left);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_none_of_its_answers_goes_only_when_another_waits_for_that() {
+    let (device, gate) = (Memory::new(8 * MIB), Gate::new(true));
+    let stuck_timeout = Duration::from_millis(10);
+    let limits = Limits { stuck_timeout, ..Limits::default() };
+    let mut keeper = Keeper::serve_within(&device, &gate, limits);
+    keeper.shake_hands().await;
+    keeper.tell(&read_at(0, 8 << 20)).await;
+    until(|| device.calls().len() == 1).await;
+    let gone = tokio::time::timeout(20 * stuck_timeout, &mut keeper.worker).await;
+    assert!(gone.is_err() && gate.inside() == 1, "nobody waits for it");
+    gate.wanted.store(true, Ordering::SeqCst);
+    assert_eq!(soon(keeper.worker).await.unwrap(), KeptEnd::Closed);
+    assert_eq!(gate.inside(), 0);
 }
 
 #[tokio::test]

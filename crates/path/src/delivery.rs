@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blockferry_block::Extent;
 use blockferry_device::Request;
-use blockferry_nbd_session::{Order, Turn};
+use blockferry_nbd_session::{Held, Order, Turn};
 use tokio::sync::oneshot;
 
 use crate::queue::{Queue, Ticket};
@@ -172,6 +172,16 @@ impl State {
                 }
             }
             None => {}
+        }
+    }
+}
+
+impl Held for Place {
+    fn is_waited_for(&self) -> bool {
+        let state = self.order.lock();
+        match state.members.get(&self.member) {
+            Some(Member::Queued(ticket)) => state.queue.is_waited_for(*ticket),
+            Some(Member::Gathered(_)) | None => false,
         }
     }
 }

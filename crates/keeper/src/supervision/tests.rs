@@ -15,7 +15,7 @@ impl World {
     /// One whose first worker serves.
     fn serving() -> Self {
         let mut world = Self::new();
-        assert_eq!(world.effects(), [Effect::Start(1)]);
+        assert_eq!(world.effects(), [Effect::Start(1, Program::OnDisk)]);
         world.serve(1);
         world
     }
@@ -48,7 +48,7 @@ impl World {
 fn a_dead_worker_is_followed_at_once_and_begins_when_all_it_had_sent_is_taken() {
     let mut world = World::serving();
     world.attached = 2;
-    assert_eq!(world.exit(1), [Effect::Start(2)]);
+    assert_eq!(world.exit(1), [Effect::Start(2, Program::OnDisk)]);
     world.supervision.hello(2);
     assert_eq!(world.effects(), [], "clients still hear the dead one");
     world.attached = 0;
@@ -62,7 +62,7 @@ fn workers_that_do_not_live_are_followed_for_ever_with_a_bounded_pause() {
     for run in 1..1000 {
         let effects = world.exit(run);
         let effects = if effects.is_empty() { world.wait() } else { effects };
-        assert_eq!(effects, [Effect::Start(run + 1)]);
+        assert!(matches!(effects[..], [Effect::Start(started, _)] if started == run + 1));
         if run == u64::from(AT_ONCE_MAX) {
             assert_eq!(world.now, began, "the first of them wait for nothing");
         }
@@ -73,7 +73,24 @@ fn workers_that_do_not_live_are_followed_for_ever_with_a_bounded_pause() {
     assert_eq!(world.now - before, PAUSE_MAX);
     world.serve(1001);
     world.now += LIVED_MIN;
-    assert_eq!(world.exit(1001), [Effect::Start(1002)], "one that lived is followed at once");
+    let effects = world.exit(1001);
+    assert!(matches!(effects[..], [Effect::Start(1002, _)]), "one that lived is followed at once");
+}
+
+#[test]
+fn a_program_that_makes_no_worker_takes_turns_with_the_keepers_own_until_one_serves() {
+    let mut world = World::serving();
+    assert_eq!(world.exit(1), [Effect::Start(2, Program::OnDisk)]);
+    assert_eq!(world.exit(2), [Effect::Start(3, Program::Own)]);
+    world.supervision.reject(3);
+    assert_eq!(world.effects(), [Effect::Kill(3)]);
+    assert_eq!(world.exit(3), [Effect::Start(4, Program::OnDisk)]);
+    assert_eq!(world.exit(4), [Effect::Start(5, Program::Own)]);
+    world.serve(5);
+    assert_eq!(world.exit(5), [Effect::Start(6, Program::Own)], "what has served serves again");
+    world.serve(6);
+    world.supervision.reload();
+    assert_eq!(world.effects(), [Effect::Start(7, Program::OnDisk)]);
 }
 
 #[test]
@@ -88,7 +105,7 @@ fn a_first_worker_that_cannot_serve_is_the_keepers_end() {
 fn an_upgrade_starts_the_new_worker_before_the_old_one_leaves() {
     let mut world = World::serving();
     world.supervision.reload();
-    assert_eq!(world.effects(), [Effect::Start(2)]);
+    assert_eq!(world.effects(), [Effect::Start(2, Program::OnDisk)]);
     assert_eq!(world.supervision.serving(), Some(1));
     world.supervision.hello(2);
     assert_eq!(world.effects(), [Effect::HandOver(1)]);
@@ -106,7 +123,7 @@ fn an_upgrade_that_cannot_start_leaves_the_old_worker_alone() {
     assert_eq!(world.exit(2), [Effect::Refused(2)]);
     assert_eq!(world.supervision.serving(), Some(1));
     world.supervision.reload();
-    assert_eq!(world.effects(), [Effect::Start(3)], "another try");
+    assert_eq!(world.effects(), [Effect::Start(3, Program::OnDisk)], "another try");
     assert_eq!(world.wait(), [Effect::Kill(3)], "it says nothing");
     assert_eq!(world.exit(3), [Effect::Refused(3)]);
     world.supervision.reload();

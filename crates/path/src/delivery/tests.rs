@@ -28,6 +28,8 @@ fn a_write_waits_until_the_answer_of_an_earlier_one_has_left() {
     let mut first = write(&order, 0, None);
     let (mut other, mut second) = (write(&order, 8, None), write(&order, 4, None));
     assert!(has_come(&mut first) && has_come(&mut other) && !has_come(&mut second));
+    let is_waited_for = |turn: &Turn| turn.hold.as_ref().expect("a write").is_waited_for();
+    assert!(is_waited_for(&first) && is_waited_for(&other) && !is_waited_for(&second));
     drop(other);
     assert!(!has_come(&mut second));
     drop(first.hold.take());
