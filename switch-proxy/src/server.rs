@@ -12,7 +12,7 @@ use blockferry_nbd_session::{Address, Limits, Listener, NbdUri};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, KeeperStatus, routes};
+use crate::api::{self, Api, KeeperStatus};
 use crate::config::Config;
 use crate::desk::{Beginning, Desk, Leaving, Reception};
 use crate::exports::RouteExports;
@@ -105,7 +105,7 @@ impl Switch {
         let watcher = tokio::spawn(watch(self.routes));
         let leaving = self.door.leaving();
         let clients = self.door.run(exports, self.limits, shutdown.clone());
-        let control = self.control.serve(routes(Arc::new(api)), shutdown.clone());
+        let control = self.control.serve(api::routes(Arc::new(api)), shutdown.clone());
         let clients = async {
             end_in_time(clients, &shutdown, cut, &leaving).await;
             // The keeper may be gone, which nobody has told the control API.

@@ -137,20 +137,12 @@ impl Phase {
 
 impl Machine {
     /// A path whose first link is open, with the generations that are left.
-    pub fn new(
-        front: Generation,
-        generations: Generations,
-        client_timeout: Duration,
-    ) -> Self {
+    pub fn new(front: Generation, generations: Generations, client_timeout: Duration) -> Self {
         Self::begin(Phase::Direct { front }, generations, client_timeout)
     }
 
     /// The path of a session that another process had before, under lower generations.
-    pub fn resumed(
-        generations: Generations,
-        client_timeout: Duration,
-        now: Instant,
-    ) -> Self {
+    pub fn resumed(generations: Generations, client_timeout: Duration, now: Instant) -> Self {
         let path = Self::begin(Phase::Lost, generations, client_timeout);
         // The first try needs no pause.
         Self { unfenced: Some(now), proven: true, ..path }
@@ -182,11 +174,7 @@ impl Machine {
     }
 
     /// A client's request: the link to send it on, or `None` while it is held.
-    pub fn arrive(
-        &mut self,
-        request: Request,
-        now: Instant,
-    ) -> (RequestId, Option<Generation>) {
+    pub fn arrive(&mut self, request: Request, now: Instant) -> (RequestId, Option<Generation>) {
         let front = self.phase.front().filter(|_| !self.closed && self.unfenced.is_none());
         let id = self.table.add(request, front.map_or(Place::Held, Place::Sent), now);
         if self.closed {

@@ -11,7 +11,8 @@ use super::calls;
 use super::relays::Relays;
 use super::trial::{Blow, Party, Point, Trial};
 use crate::cast::{
-    Cluster, Controller, Process, Scratch, Storage, StorageSpec, Switch, SwitchSpec, VOLUME, fill_random,
+    Cluster, Controller, Process, Scratch, Storage, StorageSpec, Switch, SwitchSpec, VOLUME,
+    fill_random,
 };
 
 /// Size of the volume.
