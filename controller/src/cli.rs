@@ -46,6 +46,9 @@ pub struct Common {
     /// Print one JSON object a line.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Stops itself (SIGSTOP) when it comes to a label, for tests of crashes; may be repeated.
+    #[arg(long, global = true, hide = true, value_name = "LABEL[:N]")]
+    pub stop_at: Vec<String>,
 }
 
 /// What to do.
@@ -65,6 +68,8 @@ pub enum Command {
     Abort(Parties),
     /// Say when no client path goes through the source any more and it may be switched off.
     Retire(RetireArgs),
+    /// Make the destination the owner because the source is lost for good.
+    Promote(PromoteArgs),
     /// Compare both sides by reading them, while clients write.
     Verify(Parties),
     /// Show it all on this machine: a checked load moves with its volume, within a minute.
@@ -113,6 +118,18 @@ pub struct FinishArgs {
     /// Where the certificate goes [default: blockferry-NAME-GENERATION.json here].
     #[arg(long, value_name = "PATH")]
     pub certificate: Option<PathBuf>,
+}
+
+/// `promote`.
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// The volume and the programs.
+    #[command(flatten)]
+    pub parties: Parties,
+    /// You know that the source is off and stays off: what it had acknowledged and not yet sent is
+    /// lost, and a source that still served clients would make two volumes of one.
+    #[arg(long, required = true)]
+    pub source_is_lost: bool,
 }
 
 /// `migrate`.

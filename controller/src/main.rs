@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use controller::cli::Cli;
-use controller::{Outcome, Settings, exit_code, one_line, run};
+use controller::{Outcome, Settings, Usage, exit_code, one_line, run};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
@@ -24,6 +24,8 @@ async fn main() -> ExitCode {
 }
 
 async fn drive(cli: Cli) -> anyhow::Result<Outcome> {
+    blockferry_label::stop_at(&cli.common.stop_at)
+        .map_err(|error| Usage(format!("--stop-at: {error}")))?;
     let settings = Settings::load(&cli.common)?;
     blockferry_control::log::init(&settings.log.level, settings.log.format)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signals")?;

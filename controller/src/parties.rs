@@ -7,9 +7,9 @@ use std::time::Duration;
 use blockferry_block::VolumeName;
 use blockferry_control::api::{
     AbortRequest, Arrangement, CommitReply, CommitRequest, MoveReply, OwnReply, OwnRequest,
-    PauseRequest, PrepareReply, PrepareRequest, ProgramStatus, ReadyReply, ReadyRequest,
-    ReceiveReply, ReceiveRequest, RetireReply, RouteStatus, SendReply, SendRequest, SettleReply,
-    SettleRequest, TermReply, TermRequest, VerifyReply, VerifyRequest, VolumeStatus,
+    PauseRequest, PrepareReply, PrepareRequest, ProgramStatus, PromoteRequest, ReadyReply,
+    ReadyRequest, ReceiveReply, ReceiveRequest, RetireReply, RouteStatus, SendReply, SendRequest,
+    SettleReply, SettleRequest, TermReply, TermRequest, VerifyReply, VerifyRequest, VolumeStatus,
 };
 use blockferry_control::{BearerToken, ControlAddress, ControlClient, ControlError};
 use serde::Serialize;
@@ -127,6 +127,10 @@ impl Storage {
 
     pub(crate) async fn own(&self, request: &OwnRequest) -> Answer<OwnReply> {
         self.step("own", request, STEP_TIMEOUT).await
+    }
+
+    pub(crate) async fn promote(&self, request: &PromoteRequest) -> Answer<OwnReply> {
+        self.step("promote", request, READY_TIMEOUT).await
     }
 }
 

@@ -56,6 +56,14 @@ pub(crate) enum Position {
     },
 }
 
+/// What to do about somebody who is away.
+fn way_out(who: &str) -> &'static str {
+    match who {
+        "the source" => "start it again, or, where it is lost for good, see `promote`",
+        _ => "start it again",
+    }
+}
+
 impl Position {
     /// The position in words, with what comes next.
     pub(crate) const fn text(&self) -> &'static str {
@@ -81,7 +89,10 @@ impl Position {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Contradiction {
     /// One of them has to be asked first.
-    #[error("{0} cannot be asked, and without it nobody knows where the migration stands")]
+    #[error(
+        "{0} cannot be asked, and without it nobody knows where the migration stands; {hint}",
+        hint = way_out(.0)
+    )]
     Unreachable(&'static str),
     /// There is nothing to move.
     #[error("the source has no volume of this name; `--volume NAME=PATH` makes it serve one")]

@@ -123,7 +123,7 @@ async fn serve(is_source: bool, shutdown: &CancellationToken) -> String {
         .route("/v1/volumes/vol", get(async move || Json(volume(is_source))))
         .route("/v1/volumes/vol/term", axum::routing::post(async move || Json(term.clone())))
         .route("/v1/volumes/vol/unpause", axum::routing::post(async || Json(())));
-    tokio::spawn(server.serve(router, shutdown.clone()));
+    tokio::spawn(server.serve(router.into(), shutdown.clone()));
     address
 }
 

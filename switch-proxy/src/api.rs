@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use blockferry_block::{Generation, VolumeName};
-use blockferry_control::ApiError;
 use blockferry_control::api::{
-    Arrangement, MoveReply, PrepareReply, PrepareRequest, ProgramStatus, RouteStatus,
+    Arrangement, ErrorBody, MoveReply, PrepareReply, PrepareRequest, ProgramStatus, RouteStatus,
 };
+use blockferry_control::{ApiError, openapi};
 use blockferry_nbd_session::{Limits, NbdUri};
 use blockferry_path::PathState;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::metrics;
 use crate::owner::Claim;
@@ -28,7 +30,7 @@ use crate::routes::{AddError, Routes};
 const MOVE_WAIT: Duration = Duration::from_secs(10);
 
 /// `POST /v1/routes`: a new route.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NewRoute {
     /// Name under which clients find the volume here.
     pub name: String,
@@ -40,7 +42,7 @@ pub struct NewRoute {
 }
 
 /// `GET /v1/status`: the switch itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SwitchStatus {
     /// As any program tells of itself; `boot` changes with every worker.
     #[serde(flatten)]
@@ -51,7 +53,7 @@ pub struct SwitchStatus {
 }
 
 /// The two processes of a switch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeeperStatus {
     /// Process id of the keeper, which has the clients' sockets.
     pub pid: u32,
@@ -76,34 +78,75 @@ pub(crate) struct Api {
 type Shared = State<Arc<Api>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
+/// Which route.
+#[derive(Deserialize, IntoParams)]
+struct Named {
+    /// Name under which clients find the volume here.
+    name: String,
+}
+
 /// The paths of the control API.
-pub(crate) fn router(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/routes", get(list).post(add))
-        .route("/v1/routes/{name}", get(one))
-        .route("/v1/routes/{name}/prepare", post(begin_prepare))
-        .route("/v1/routes/{name}/arrangement", post(arrange))
-        .route("/metrics", get(scrape))
+pub(crate) fn routes(api: Arc<Api>) -> OpenApiRouter {
+    openapi::routes_of(&api.program.program)
+        .routes(routes!(status))
+        .routes(routes!(list, add))
+        .routes(routes!(one))
+        .routes(routes!(begin_prepare))
+        .routes(routes!(arrange))
+        .routes(routes!(scrape))
         .with_state(api)
 }
 
+/// The program itself.
+#[utoipa::path(
+    get, path = "/v1/status",
+    responses((status = 200, description = "Name, version, addresses", body = SwitchStatus))
+)]
 async fn status(State(api): Shared) -> Json<SwitchStatus> {
     Json(SwitchStatus { program: api.program.clone(), keeper: api.keeper.clone() })
 }
 
+/// All routes.
+#[utoipa::path(
+    get, path = "/v1/routes",
+    responses((status = 200, description = "Ordered by name", body = [RouteStatus]))
+)]
 async fn list(State(api): Shared) -> Json<Vec<RouteStatus>> {
     Json(api.routes.all().iter().map(|route| route.status()).collect())
 }
 
-async fn one(State(api): Shared, Path(name): Path<String>) -> Answer<RouteStatus> {
+/// One route.
+#[utoipa::path(
+    get, path = "/v1/routes/{name}", params(Named),
+    responses(
+        (status = 200, description = "Where it leads", body = RouteStatus),
+        (status = 404, description = "There is no such route here", body = ErrorBody),
+    )
+)]
+async fn one(State(api): Shared, Path(name): Path<Named>) -> Answer<RouteStatus> {
     Ok(Json(api.find(&name)?.status()))
 }
 
+/// The numbers, in Prometheus' text format.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics",
+    responses((status = 200, description = "All routes", body = str, content_type = "text/plain"))
+)]
 async fn scrape(State(api): Shared) -> String {
     metrics::text(&api.routes, &api.limits)
 }
 
+/// Add a route; one that is there already and leads to the same volume is left alone.
+#[utoipa::path(
+    post, path = "/v1/routes",
+    responses(
+        (status = 200, description = "Clients find it", body = RouteStatus),
+        (status = 400, description = "The name or an address makes no sense", body = ErrorBody),
+        (status = 409, description = "The name leads elsewhere", body = ErrorBody),
+        (status = 500, description = "It would not survive a restart", body = ErrorBody),
+        (status = 507, description = "The switch has as many routes as it takes", body = ErrorBody),
+    )
+)]
 async fn add(State(api): Shared, Json(new): Json<NewRoute>) -> Answer<RouteStatus> {
     let name: VolumeName = new.name.parse().map_err(bad_request)?;
     let upstream = new.upstream.parse().map_err(bad_request)?;
@@ -119,12 +162,18 @@ async fn add(State(api): Shared, Json(new): Json<NewRoute>) -> Answer<RouteStatu
     Ok(Json(route.status()))
 }
 
+/// Prepare for a migration: open everything that can fail towards the candidate.
+#[utoipa::path(
+    post, path = "/v1/routes/{name}/prepare", operation_id = "prepare", params(Named),
+    responses((status = 200, description = "What is in the way", body = PrepareReply), ApiError)
+)]
 async fn begin_prepare(
     State(api): Shared,
-    Path(name): Path<String>,
+    Path(name): Path<Named>,
     Json(request): Json<PrepareRequest>,
 ) -> Answer<PrepareReply> {
     let route = api.find(&name)?;
+    blockferry_label::reached("switch.prepare.asked");
     let candidate = Candidate {
         migration: request.migration,
         upstream: upstream(&request.candidate, &request.export).map_err(bad_request)?,
@@ -136,27 +185,38 @@ async fn begin_prepare(
         return Ok(Json(PrepareReply { prepared: route.status().sessions, problems: Vec::new() }));
     }
     route.announce(candidate).await.map_err(not_durable)?;
+    blockferry_label::reached("switch.announce.recorded");
     if request.announce_only {
         return Ok(Json(PrepareReply { prepared: 0, problems: Vec::new() }));
     }
-    Ok(Json(prepare(&route, &to).await))
+    let reply = prepare(&route, &to).await;
+    blockferry_label::reached("switch.prepare.answering");
+    Ok(Json(reply))
 }
 
-/// D1.6, D2.6: the volume lives elsewhere now.
+/// Send new requests to where the volume lives now (D1.6, D2.6).
+#[utoipa::path(
+    post, path = "/v1/routes/{name}/arrangement", params(Named),
+    responses((status = 200, description = "How many connections do", body = MoveReply), ApiError)
+)]
 async fn arrange(
     State(api): Shared,
-    Path(name): Path<String>,
+    Path(name): Path<Named>,
     Json(arrangement): Json<Arrangement>,
 ) -> Answer<MoveReply> {
     let route = api.find(&name)?;
+    blockferry_label::reached("switch.arrangement.asked");
     let Arrangement { generation, export, owner, .. } = &arrangement;
     let placement = Placement::at(owner, export, Generation(*generation)).map_err(bad_request)?;
     if *generation > route.placement().generation {
         verify(&route, &placement).await?;
     }
+    blockferry_label::reached("switch.arrangement.verified");
     match route.relocate(placement.clone()).await.map_err(not_durable)? {
         Relocation::Moved | Relocation::AlreadyThere => {
-            Ok(Json(wait_for_clients(&route, &placement.upstream).await))
+            let reply = wait_for_clients(&route, &placement.upstream).await;
+            blockferry_label::reached("switch.arrangement.answering");
+            Ok(Json(reply))
         }
         Relocation::Outdated => {
             let known = route.placement();
@@ -205,7 +265,7 @@ async fn wait_for_clients(route: &Route, upstream: &NbdUri) -> MoveReply {
 }
 
 impl Api {
-    fn find(&self, name: &str) -> Result<Arc<Route>, ApiError> {
+    fn find(&self, Named { name }: &Named) -> Result<Arc<Route>, ApiError> {
         self.routes
             .find(name)
             .ok_or_else(|| ApiError::not_found(format!("there is no route {name:?} here")))

@@ -60,6 +60,9 @@ pub struct Flags {
     /// text or json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// Stops itself (SIGSTOP) when it comes to a label, for tests of crashes; may be repeated
+    #[arg(long, hide = true, value_name = "LABEL[:N]")]
+    stop_at: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -144,6 +147,7 @@ impl Config {
     /// # Errors
     /// What is missing or makes no sense, and what was expected.
     pub fn new(flags: Flags) -> Result<Self> {
+        blockferry_label::stop_at(&flags.stop_at).context("--stop-at")?;
         let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let listen = required("listen", flags.listen.or(file.listen))?;
         let control = required("control", flags.control.or(file.control))?;

@@ -213,7 +213,9 @@ impl Route {
         {
             return Ok(relocation);
         }
+        blockferry_label::reached("switch.relocate.decided");
         let written = self.write().await;
+        blockferry_label::reached("switch.relocate.recorded");
         if relocation == Relocation::Moved {
             let (route, generation) = (&self.name, to.generation);
             tracing::info!(route, upstream = %to.upstream, generation, "the volume has moved");
@@ -221,6 +223,7 @@ impl Route {
         for path in self.paths() {
             path.move_to(to.upstream.clone());
         }
+        blockferry_label::reached("switch.relocate.told");
         drop(changing);
         written.map(|()| relocation)
     }

@@ -12,7 +12,7 @@ use blockferry_nbd_session::{Address, Limits, Listener, NbdUri};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, KeeperStatus, router};
+use crate::api::{self, Api, KeeperStatus};
 use crate::config::Config;
 use crate::desk::{Beginning, Desk, Leaving, Reception};
 use crate::exports::RouteExports;
@@ -105,7 +105,7 @@ impl Switch {
         let watcher = tokio::spawn(watch(self.routes));
         let leaving = self.door.leaving();
         let clients = self.door.run(exports, self.limits, shutdown.clone());
-        let control = self.control.serve(router(Arc::new(api)), shutdown.clone());
+        let control = self.control.serve(api::routes(Arc::new(api)), shutdown.clone());
         let clients = async {
             end_in_time(clients, &shutdown, cut, &leaving).await;
             // The keeper may be gone, which nobody has told the control API.
@@ -242,7 +242,7 @@ fn program(config: &Config, clients: &Address, control: &ListenAddress) -> Resul
         program: "switch-proxy".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL,
-        boot: u64::from_le_bytes(boot),
+        boot: u64::from_le_bytes(boot) >> 2,
         address: PartyAddress {
             nbd: NbdUri { address, export: String::new() }.to_string(),
             control: control.to_string(),

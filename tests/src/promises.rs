@@ -19,6 +19,8 @@ pub struct Requirement {
     pub row: String,
     /// Names of the tests that hold the row.
     pub tests: Vec<String>,
+    /// Whether there is a reason in their place.
+    pub reason: bool,
 }
 
 /// Names of every test function in the given files.
@@ -73,19 +75,44 @@ pub fn set_aside(file: &SourceFile) -> Vec<(String, String)> {
 /// # Errors
 /// When the file cannot be read or a line of its table makes no sense.
 pub fn requirements() -> Result<Vec<Requirement>> {
-    let file = tree::read("docs/requirements.md")?;
-    file.text.lines().filter(|line| is_requirement(line)).map(requirement).collect()
+    table("docs/requirements.md")
 }
 
-fn is_requirement(line: &str) -> bool {
-    line.strip_prefix("| ").is_some_and(|rest| {
-        rest.starts_with("D1.") || rest.starts_with("D2.") || rest.starts_with("C.")
-    })
+/// The tables of `docs/failures.md`, in the same form; the last cell may also say why there is none.
+///
+/// # Errors
+/// When the file cannot be read or a line of its tables makes no sense.
+pub fn failures() -> Result<Vec<Requirement>> {
+    table("docs/failures.md")
+}
+
+/// Names of the rows of `docs/failures.md`, in their order.
+pub fn failure_rows() -> Vec<String> {
+    let sections = [("A", 20), ("B", 15), ("C", 17), ("D", 19), ("E", 22)];
+    let rows = |(section, count)| (1..=count).map(move |row| format!("{section}{row}"));
+    sections.into_iter().flat_map(rows).collect()
+}
+
+fn table(path: &str) -> Result<Vec<Requirement>> {
+    tree::read(path)?.text.lines().filter(|line| is_row(line)).map(requirement).collect()
+}
+
+/// Whether the line's first cell is a capital letter with a number.
+fn is_row(line: &str) -> bool {
+    let cell = line.strip_prefix("| ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+    cell.starts_with(|c: char| c.is_ascii_uppercase())
+        && cell.contains(|c: char| c.is_ascii_digit())
 }
 
 fn requirement(line: &str) -> Result<Requirement> {
     let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
     let [row, _, tests] = cells[..] else { bail!("not three cells: {line}") };
-    let tests = tests.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    Ok(Requirement { row: row.to_owned(), tests })
+    let in_backticks = tests.split('`').skip(1).step_by(2);
+    let named: Vec<_> =
+        in_backticks.filter(|name| !name.starts_with('-')).map(str::to_owned).collect();
+    Ok(Requirement {
+        row: row.to_owned(),
+        reason: named.is_empty() && !tests.is_empty(),
+        tests: named,
+    })
 }

@@ -44,7 +44,7 @@ fn every_flag_in_the_documents_is_one_that_its_program_takes() -> Result<()> {
 #[test]
 fn every_flag_in_the_prose_of_the_readme_exists_somewhere() -> Result<()> {
     let mut helps = String::new();
-    for program in ["target-src", "switch-proxy", "controller migrate"] {
+    for program in ["target-src", "switch-proxy", "controller migrate", "controller promote"] {
         helps += &help(program)?;
     }
     for script in SCRIPTS {

@@ -276,6 +276,20 @@ fn every_row_of_the_requirements_has_tests_and_every_name_is_alive() -> Result<(
     Ok(())
 }
 
+#[test]
+fn every_failure_of_the_catalogue_has_tests_or_a_reason_and_every_name_is_alive() -> Result<()> {
+    let table = promises::failures()?;
+    let rows: Vec<_> = table.iter().map(|failure| failure.row.clone()).collect();
+    assert_eq!(rows, promises::failure_rows(), "left: rows of docs/failures.md; right: all");
+    let alive = promises::test_names(&tree::rust_files()?);
+    for failure in table {
+        assert!(failure.reason || !failure.tests.is_empty(), "{} has nothing", failure.row);
+        let dead: Vec<_> = failure.tests.iter().filter(|name| !alive.contains(*name)).collect();
+        assert!(dead.is_empty(), "{} names tests that do not exist: {dead:?}", failure.row);
+    }
+    Ok(())
+}
+
 /// Fails with every place where one of `words` stands.
 fn assert_nowhere<'a>(files: impl IntoIterator<Item = &'a SourceFile>, words: &[&str]) {
     let mut found = Vec::new();

@@ -89,6 +89,7 @@ async fn begin<N: Network>(
     }
     let volume = desk.parties.volume.to_string();
     desk.show.show(&Event::Phase { volume, phase: Phase::Begin });
+    blockferry_label::reached("controller.preflight.done");
     beginning.begin(desk.parties, &plan).await?;
     let token = beginning.identity.token.clone();
     let migration = desk.migration(beginning.identity, survey, &order.driving)?;

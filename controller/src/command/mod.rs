@@ -5,6 +5,7 @@ mod commit;
 mod complete;
 mod migrate;
 mod pause;
+mod promote;
 mod resume;
 mod retire;
 mod status;
@@ -69,6 +70,7 @@ pub(crate) async fn run(
         Command::Retire(args) => {
             retire::retire(&Desk::on(&parties(&args.parties)?, show), args.wait).await
         }
+        Command::Promote(args) => promote::promote(&Desk::on(&parties(&args.parties)?, show)).await,
         Command::Verify(args) => verify::verify(&Desk::on(&parties(&args)?, show)).await,
         Command::Demo(args) => demo(&args, show).await,
     }

@@ -19,9 +19,16 @@ pub(crate) async fn retire<N: Network>(desk: &Desk<'_, N>, wait: u64) -> anyhow:
         let reply = desk.parties.source.retire().await;
         let reply = reply.with_context(|| format!("{volume} cannot be retired"))?;
         if reply.retired {
+            blockferry_label::reached("controller.retire.answered");
             let message = format!("{volume}: retired; no client path goes through the source");
             desk.show.show(&Event::Note { message });
             return Ok(());
+        }
+        if Instant::now() >= deadline && reply.sessions == 0 {
+            bail!(
+                "{volume} cannot be retired yet: the source was restarted, and clients may still come \
+                 back to it; try again in some seconds"
+            );
         }
         if Instant::now() >= deadline {
             bail!(

@@ -33,7 +33,9 @@ pub(crate) async fn describe(
     chunk: u64,
 ) -> Result<VecDeque<Step>, Halt> {
     let request = Request::BlockStatus { extent: asked, one: false };
-    match ask_patiently(source, asked, request).await? {
+    let reply = ask_patiently(source, asked, request).await?;
+    blockferry_label::reached("controller.copy.described");
+    match reply {
         Reply::BlockStatus(segments) => Ok(steps(asked, &segments, chunk)),
         other => Err(malformed(Side::Source, asked, &other)),
     }
@@ -48,6 +50,7 @@ pub(crate) async fn skip(hole: Extent) -> Result<Brought, Halt> {
 pub(crate) async fn read(source: &impl End, extent: Extent) -> Result<Brought, Halt> {
     let request = Request::Read { extent, dont_fragment: false };
     let reply = ask_patiently(source, extent, request).await?;
+    blockferry_label::reached("controller.copy.read");
     let Reply::Read(parts) = reply else {
         return Err(malformed(Side::Source, extent, &reply));
     };
@@ -85,7 +88,10 @@ pub(crate) async fn write(destination: &impl End, address: u64, piece: Piece) ->
             Request::WriteZeroes { extent, fua: false, no_hole: false, fast_zero: false }
         }
     };
-    match destination.request(request).await {
+    blockferry_label::reached("controller.copy.writing");
+    let answer = destination.request(request).await;
+    blockferry_label::reached("controller.copy.written");
+    match answer {
         Ok(Reply::Done) => Ok(extent.end()),
         Ok(other) => Err(malformed(Side::Destination, extent, &other)),
         Err(error) => Err(Halt::from_end(Side::Destination, extent, error)),

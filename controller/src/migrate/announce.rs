@@ -14,6 +14,7 @@ impl<N: Network> Migration<'_, N> {
         if let Err(error) = self.prepare_switches(true).await {
             self.note(one_line(&error));
         }
+        blockferry_label::reached("controller.announce.done");
         Ok(Next::Go(Phase::Copy))
     }
 

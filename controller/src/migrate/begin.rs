@@ -61,6 +61,7 @@ impl Beginning {
             .receive(&request)
             .await
             .with_context(|| format!("the destination does not create {volume}"))?;
+        blockferry_label::reached("controller.receive.answered");
         let request = SendRequest {
             migration: self.identity.migration.clone(),
             token: self.identity.token.clone(),
@@ -71,6 +72,7 @@ impl Beginning {
         parties.source.send(&request).await.with_context(|| {
             format!("the source does not send {volume}; run the same command again, or abort")
         })?;
+        blockferry_label::reached("controller.send.answered");
         Ok(())
     }
 }

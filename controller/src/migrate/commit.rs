@@ -21,7 +21,9 @@ const COMMIT_TRIES_MAX: u32 = 5;
 impl<N: Network> Migration<'_, N> {
     pub(super) async fn commit(&mut self) -> anyhow::Result<Next> {
         let Some(settled) = self.record.settled.take() else { return Ok(Next::Go(Phase::Settle)) };
+        blockferry_label::reached("controller.prepare.asking");
         self.prepare_switches(false).await?;
+        blockferry_label::reached("controller.prepare.answered");
         self.record.cutover_start = Some(unix_now());
         let ready = ReadyRequest {
             migration: self.identity.migration.clone(),
@@ -37,6 +39,7 @@ impl<N: Network> Migration<'_, N> {
             }
             Err(error) => return self.try_again(error).await,
         };
+        blockferry_label::reached("controller.ready.answered");
         self.ask_source(&settled, boot).await
     }
 
@@ -50,6 +53,7 @@ impl<N: Network> Migration<'_, N> {
         };
         match self.parties.source.commit(&request).await {
             Ok(reply) => {
+                blockferry_label::reached("controller.commit.answered");
                 self.record.generation = Some(reply.generation);
                 Ok(Next::Go(Phase::Own))
             }

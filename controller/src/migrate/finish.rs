@@ -35,6 +35,7 @@ impl<N: Network> Migration<'_, N> {
             Ok(()) => report.certificate = Some(path.display().to_string()),
             Err(error) => self.note(format!("the migration is done, but {}", one_line(&error))),
         }
+        blockferry_label::reached("controller.finish.certified");
         self.show.show(&Event::Done(Box::new(report)));
         Ok(())
     }

@@ -24,6 +24,7 @@ impl<N: Network> Migration<'_, N> {
             match self.parties.destination.own(&request).await {
                 Ok(reply) => {
                     self.record.generation = Some(reply.generation);
+                    blockferry_label::reached("controller.own.answered");
                     return Ok(Next::Go(Phase::Move));
                 }
                 Err(error) if error.is_transient() => {

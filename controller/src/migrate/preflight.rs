@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) source_at: PartyAddress,
     /// Where the destination serves.
     pub(crate) destination_at: PartyAddress,
+    /// The destination's store, where that exists already.
+    pub(crate) overwrites: Option<String>,
 }
 
 /// Checks everything; gives the plan only when nothing speaks against it.
@@ -70,9 +72,10 @@ pub(crate) async fn preflight<N: Network>(
                     features: volume.features.clone(),
                     source_at: source.program.address.clone(),
                     destination_at: destination.program.address.clone(),
+                    overwrites: None,
                 });
                 problems.extend(same_size(volume.size, &info));
-                problems.extend(refused_by_destination(parties, beginning, plan).await);
+                problems.extend(ask_destination(parties, beginning, plan).await);
             }
             Err(error) => {
                 problems.push(format!("the source's export cannot be opened: {}", one_line(&error)))
@@ -202,15 +205,14 @@ async fn probe<N: Network>(
     Ok(info)
 }
 
-/// What the destination has against creating the volume.
-async fn refused_by_destination(
-    parties: &Parties,
-    beginning: &Beginning,
-    plan: &Plan,
-) -> Vec<String> {
+/// What the destination has against receiving the volume; where it would, becomes part of the plan.
+async fn ask_destination(parties: &Parties, beginning: &Beginning, plan: &mut Plan) -> Vec<String> {
     let request = beginning.receive_request(plan, true);
     match parties.destination.receive(&request).await {
-        Ok(reply) => reply.problems,
+        Ok(reply) => {
+            plan.overwrites = reply.overwrites;
+            reply.problems
+        }
         Err(error) => vec![format!("the destination: {error}")],
     }
 }
@@ -220,8 +222,12 @@ impl Plan {
     pub(crate) fn steps(&self, parties: &Parties, survey: &Survey) -> Vec<String> {
         let volume = &parties.volume;
         let (from, to) = (&self.source_at.nbd, &self.destination_at.nbd);
+        let size = bytes(self.size);
         let mut steps = vec![
-            format!("create {volume} ({}) at {to}", bytes(self.size)),
+            match &self.overwrites {
+                Some(store) => format!("overwrite {store} ({size}) at {to} with {volume}"),
+                None => format!("create {volume} ({size}) at {to}"),
+            },
             format!("copy it once from {from}, in order, holes as holes; mirror client writes"),
             format!("commit: {to} becomes owner with generation {}", self.generation + 1),
         ];

@@ -28,8 +28,10 @@ impl<N: Network> Migration<'_, N> {
             export: self.parties.volume.to_string(),
             owner: self.destination_at.clone(),
         };
+        blockferry_label::reached("controller.move.asking");
         let moves = self.parties.switches.iter().map(|switch| self.move_all(switch, &arrangement));
         let moved = join_all(moves).await;
+        blockferry_label::reached("controller.move.answered");
         self.record.cutover_end = Some(unix_now());
         let mut failures = Vec::new();
         for outcome in moved {

@@ -28,6 +28,7 @@ impl<N: Network> Migration<'_, N> {
             SettleRequest { migration: self.identity.migration.clone(), term: self.identity.term };
         let (mut voice, mut shown) = (Voice::new(self.show), Instant::now());
         loop {
+            blockferry_label::reached("controller.settle.asking");
             match self.parties.source.settle(&request).await {
                 Ok(reply) if reply.settled => return self.settled(reply).await,
                 Ok(reply) => {
@@ -49,6 +50,7 @@ impl<N: Network> Migration<'_, N> {
     async fn settled(&mut self, reply: SettleReply) -> anyhow::Result<Next> {
         self.remember(&look(&self.parties.source).await);
         self.record.settled = Some(reply);
+        blockferry_label::reached("controller.settle.answered");
         Ok(if self.driving.hold { Next::Hold } else { Next::Go(Phase::Commit) })
     }
 

@@ -69,6 +69,7 @@ impl<N: Network> Migration<'_, N> {
         loop {
             let (ground, reserved) = self.firm_ground().await?;
             if reserved >= self.size {
+                blockferry_label::reached("controller.copy.complete");
                 return Ok(Next::Go(match self.driving.verify {
                     true => Phase::Verify,
                     false => Phase::Settle,
@@ -128,6 +129,7 @@ impl<N: Network> Migration<'_, N> {
             Ok(ends) => ends,
             Err(error) => return Ok(Round::Broken(Break::Shaken(one_line(&error)))),
         };
+        blockferry_label::reached("controller.copy.opened");
         let start = match self.footing().await {
             Footing::Firm(now, reserved) if now == ground => reserved,
             Footing::Lost(why) => bail!("{why}"),

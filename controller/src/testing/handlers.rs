@@ -76,7 +76,8 @@ async fn receive(
         state.destination_role = Some(VolumeRole::Receiving);
         state.receiving = Some(request.migration);
     }
-    Ok(Json(ReceiveReply { boot: state.destination_boot, reserved_address: 0, problems }))
+    let boot = state.destination_boot;
+    Ok(Json(ReceiveReply { boot, reserved_address: 0, problems, overwrites: None }))
 }
 
 async fn send(Shared(world): Shared<World>, Json(request): Json<SendRequest>) -> Answer<SendReply> {

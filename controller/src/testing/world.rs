@@ -119,7 +119,7 @@ impl World {
             let any = "127.0.0.1:0".parse().unwrap();
             let server = ControlServer::bind(&any, None).await.unwrap();
             world.addresses.lock().unwrap().push(server.address().clone());
-            tokio::spawn(server.serve(router, shutdown.clone()));
+            tokio::spawn(server.serve(router.into(), shutdown.clone()));
         }
         world
     }

@@ -1,18 +1,27 @@
 //! How a handler refuses: a status and one line, as `{"error": "one line"}`.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use utoipa::IntoResponses;
+use utoipa::openapi;
+
+use crate::api::ErrorBody;
+use crate::openapi::refusal;
 
 /// Longest line that a refusal carries, in characters: a screen's worth.
 const MESSAGE_MAX: usize = 1000;
 
-/// The body of every refusal.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct ErrorBody {
-    pub(crate) error: String,
-}
+/// What the steps of a migration are refused with, for the document of the API.
+const REFUSALS: [(u16, &str); 5] = [
+    (400, "The request makes no sense"),
+    (403, "Not with this token; or a request from a web page"),
+    (404, "There is nothing of this name"),
+    (409, "Not in this state, or not by you: an older term, another migration, another run"),
+    (500, "Something failed here"),
+];
 
 /// A refusal: what the client is told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +81,12 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status, Json(ErrorBody { error: self.message })).into_response()
+    }
+}
+
+impl IntoResponses for ApiError {
+    fn responses() -> BTreeMap<String, openapi::RefOr<openapi::Response>> {
+        REFUSALS.map(|(status, description)| (status.to_string(), refusal(description))).into()
     }
 }
 

@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::api_error::{ErrorBody, one_line};
+use crate::api::ErrorBody;
+use crate::api_error::one_line;
 use crate::connection::{Connection, Idle, connect};
 use crate::{BearerToken, ControlAddress, ControlError};
 

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod log;
+pub mod openapi;
 
 mod address;
 mod api_error;

@@ -10,8 +10,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
+use utoipa_axum::router::OpenApiRouter;
 
-use crate::{BearerToken, ListenAddress, ListenError, Listener, Stream, guard};
+use crate::{BearerToken, ListenAddress, ListenError, Listener, Stream, guard, openapi};
 
 /// Connections served at the same time; others wait to be accepted. A long poll holds one.
 const CONNECTIONS_MAX: usize = 256;
@@ -72,10 +73,10 @@ impl ControlServer {
         self.listener.address()
     }
 
-    /// Serves `router`, which must not have `/healthz` itself, until `shutdown` is cancelled and
-    /// the requests under way have ended or a few seconds have passed.
-    pub async fn serve(self, router: Router, shutdown: CancellationToken) {
-        let router = guard::guarded(router, self.token);
+    /// Serves `routes`, and `/healthz` and `/openapi.json` besides, until `shutdown` is cancelled
+    /// and the requests under way have ended or a few seconds have passed.
+    pub async fn serve(self, routes: OpenApiRouter, shutdown: CancellationToken) {
+        let router = guard::guarded(openapi::described(routes), self.token);
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {

@@ -131,7 +131,7 @@ async fn a_path_that_cannot_be_asked_for_is_refused_before_anything_is_sent() {
 async fn a_request_from_a_web_page_is_refused() {
     let server = ControlServer::bind(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
     let address = server.address().to_string();
-    tokio::spawn(server.serve(axum::Router::new(), CancellationToken::new()));
+    tokio::spawn(server.serve(axum::Router::new().into(), CancellationToken::new()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = "GET /healthz HTTP/1.1\r\nhost: x\r\norigin: http://evil.example\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();

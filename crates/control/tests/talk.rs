@@ -41,7 +41,7 @@ async fn start(address: &str, token: Option<BearerToken>, router: Router) -> Run
     let server = ControlServer::bind(&address.parse().unwrap(), token).await.unwrap();
     let address = server.address().clone();
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(server.serve(router, shutdown.clone()));
+    let task = tokio::spawn(server.serve(router.into(), shutdown.clone()));
     Running { address, shutdown, task }
 }
 
@@ -125,7 +125,9 @@ async fn with_a_token_every_request_but_the_liveness_check_has_to_show_it() {
         let (status, message) = refusal(client.get::<Pair>(path).await.unwrap_err());
         assert_eq!(status, 401);
         assert!(message.contains(hint), "{message}");
-        assert_eq!(refusal(client.get::<Pair>("/absent").await.unwrap_err()).0, 401);
+        for path in ["/absent", "/openapi.json"] {
+            assert_eq!(refusal(client.get::<Pair>(path).await.unwrap_err()).0, 401);
+        }
         let alive = client.get::<Pair>("/healthz").await.unwrap_err();
         assert!(matches!(alive, ControlError::Protocol { .. }), "not JSON, but answered: {alive}");
     }
@@ -180,6 +182,30 @@ async fn a_shutdown_does_not_wait_for_ever() {
     server.shutdown.cancel();
     server.task.await.unwrap();
     assert!(matches!(request.await.unwrap(), Err(ControlError::Unreachable { .. })));
+}
+
+#[tokio::test]
+async fn a_handler_runs_to_its_end_although_its_caller_has_gone() {
+    let (begun, may_end, ended) = (Notify::new(), Notify::new(), Notify::new());
+    let signals = Arc::new((begun, may_end, ended));
+    let in_handler = Arc::clone(&signals);
+    let step = async move || {
+        in_handler.0.notify_one();
+        in_handler.1.notified().await;
+        in_handler.2.notify_one();
+        StatusCode::NO_CONTENT
+    };
+    let server = start("127.0.0.1:0", None, Router::new().route("/step", post(step))).await;
+    let client = server.client(None);
+    let caller = tokio::spawn(async move { client.post::<_, ()>("/step", &()).await });
+    signals.0.notified().await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    // A handler that is dropped with its connection would never say that it has ended.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    signals.1.notify_one();
+    let ended = tokio::time::timeout(Duration::from_secs(10), signals.2.notified()).await;
+    ended.expect("the handler was cut in half");
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@
 //!      +---- attach --------+
 //! ```
 //!
+//! A flush that failed leaves nothing valid but an attach, as a restart does.
+//!
 //! It executes a copy write only at `W` (I2) and a mirror write only below it (I3). The caller moves
 //! the bytes between `begin` and `done`; the stream's digest is computed by the caller on a copy of
 //! [`Destination::stream`], outside any lock.
@@ -17,7 +19,7 @@ use crate::Faults;
 use crate::digest::{Digest, Frontier, LEAF};
 
 /// What the destination is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// The ordered copy or its aftermath.
     Receiving,
@@ -57,7 +59,7 @@ pub enum Refusal {
 }
 
 /// State of the receiving side.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
     size: u64,
     phase: Phase,
@@ -78,7 +80,7 @@ pub struct Destination {
 }
 
 /// What an attach answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attached {
     /// What copy and mirror connections must name.
     pub epoch: u64,
@@ -153,7 +155,7 @@ impl Destination {
         self.epoch
     }
 
-    /// Whether an attach has begun and not finished.
+    /// Whether nothing is valid until an attach has finished.
     pub fn is_attaching(&self) -> bool {
         self.attaching
     }
@@ -236,6 +238,18 @@ impl Destination {
     /// [`Destination::attach_finish`] once [`Destination::is_idle`].
     pub fn attach_begin(&mut self, source: BootId) {
         self.source_boot = Some(source);
+        self.fence();
+    }
+
+    /// A flush failed, so what no checkpoint covers may be lost here (I9). Everything of before is
+    /// fenced; the source has to attach again, and then copies and sends that once more.
+    pub fn flush_failed(&mut self) {
+        self.source_boot = None;
+        self.fence();
+    }
+
+    /// Refuses everything of before: nothing is valid until an attach has finished (I12).
+    pub fn fence(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         self.attaching = true;
         self.checkpoint = None;
@@ -331,97 +345,4 @@ impl Destination {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::Piece;
-
-    const SIZE: u64 = 4 * LEAF + 7;
-
-    fn attached() -> (Destination, u64) {
-        let mut destination = Destination::new(SIZE, BootId(100), 0, Frontier::new(), 0);
-        destination.attach_begin(BootId(1));
-        let epoch = destination.attach_finish().expect("idle").epoch;
-        (destination, epoch)
-    }
-
-    fn copy(destination: &mut Destination, epoch: u64, length: u64) {
-        let at = destination.reserved();
-        destination.copy_begin(epoch, Extent::between(at, at + length)).expect("at W");
-        let mut stream = destination.stream().clone();
-        stream.push(Piece::Zeroes(length));
-        destination.copy_done(Some(stream));
-    }
-
-    #[test]
-    fn d2_5_a_copy_write_at_any_other_address_is_refused_and_changes_nothing() {
-        let (mut destination, epoch) = attached();
-        copy(&mut destination, epoch, LEAF);
-        for start in [0, LEAF - 1, LEAF + 1, 3 * LEAF] {
-            let refusal = destination.copy_begin(epoch, Extent::between(start, start + 1));
-            assert_eq!(refusal, Err(Refusal::WrongAddress { expected: LEAF }));
-            assert_eq!(destination.reserved(), LEAF);
-        }
-    }
-
-    #[test]
-    fn i2_a_failed_copy_write_leaves_the_reserved_address_where_it_was() {
-        let (mut destination, epoch) = attached();
-        destination.copy_begin(epoch, Extent::between(0, LEAF)).expect("at W");
-        destination.copy_done(None);
-        assert_eq!(destination.reserved(), 0);
-        assert!(!destination.is_pristine(0), "the write may have been half done");
-    }
-
-    #[test]
-    fn i3_a_mirror_write_above_the_reserved_address_is_refused_by_name() {
-        let (mut destination, epoch) = attached();
-        copy(&mut destination, epoch, LEAF);
-        let straddling = Extent::between(LEAF - 1, LEAF + 1);
-        let refusal = destination.mirror_begin(epoch, straddling);
-        assert_eq!(refusal, Err(Refusal::AboveReserved { reserved: LEAF }));
-        assert_eq!(destination.mirror_begin(epoch, Extent::between(0, LEAF)), Ok(()));
-    }
-
-    #[test]
-    fn i12_an_attach_fences_every_connection_and_checkpoint_of_before() {
-        let (mut destination, epoch) = attached();
-        copy(&mut destination, epoch, 2 * LEAF);
-        let (address, _) = destination.checkpoint_begin(epoch).expect("valid");
-        destination.mirror_begin(epoch, Extent::between(0, 1)).expect("below W");
-        destination.attach_begin(BootId(2));
-        assert_eq!(destination.attach_finish(), Err(Refusal::Busy), "a write is under way");
-        let late = Extent::between(2 * LEAF, 3 * LEAF);
-        assert_eq!(destination.copy_begin(epoch, late), Err(Refusal::StaleEpoch));
-        assert!(destination.checkpoint_state(epoch, address).is_err());
-        destination.mirror_done();
-        let attached = destination.attach_finish().expect("idle now");
-        assert_eq!((attached.reserved, destination.reserved()), (0, 0));
-    }
-
-    #[test]
-    fn ready_needs_the_whole_volume_durable() {
-        let (mut destination, epoch) = attached();
-        copy(&mut destination, epoch, SIZE);
-        assert!(matches!(destination.ready_begin(epoch), Err(Refusal::Incomplete { .. })));
-        let (address, _) = destination.checkpoint_begin(epoch).expect("valid");
-        assert_eq!(address, SIZE, "the end counts though it is no leaf's boundary");
-        destination.checkpoint_done(address);
-        assert_eq!(destination.ready_begin(epoch), Ok(()));
-        assert!(destination.is_write_through());
-    }
-
-    #[test]
-    fn l3_an_attach_that_arrives_late_takes_no_promise_back() {
-        let (mut destination, epoch) = attached();
-        copy(&mut destination, epoch, SIZE);
-        let (address, _) = destination.checkpoint_begin(epoch).expect("valid");
-        destination.checkpoint_done(address);
-        destination.ready_begin(epoch).expect("all is durable");
-        destination.ready_durable(epoch, Attempt(3)).expect("valid");
-        destination.attach_begin(BootId(1));
-        destination.attach_finish().expect("idle");
-        assert_eq!(destination.phase(), Phase::Receiving);
-        assert_eq!(destination.promised(), Some(Attempt(3)));
-        assert!(destination.is_write_through(), "what was promised stays durable");
-    }
-}
+mod tests;

@@ -51,6 +51,9 @@ pub enum VolumeRecord {
         generation: u64,
         /// What backs it here.
         backing: String,
+        /// Whether the backing was there before, prepared for the volume: an abort leaves it.
+        #[serde(default)]
+        prepared: bool,
     },
     /// A controller took the migration over.
     Term {
@@ -150,6 +153,8 @@ pub struct VolumeState {
     pub size: u64,
     /// What backs it.
     pub backing: String,
+    /// Whether the volume came into a backing that was prepared for it, and not made for it here.
+    pub prepared: bool,
     /// The migration under way, or the one that ended the ownership.
     pub migration: Option<MigrationState>,
     /// Migration and token of those that brought the volume here: their sources may still forward.
@@ -247,21 +252,29 @@ fn first(record: &VolumeRecord) -> Option<VolumeState> {
             generation: Generation(*generation),
             size: *size,
             backing: backing.clone(),
+            prepared: false,
             migration: None,
             former: Vec::new(),
             fences: Vec::new(),
         }),
-        VolumeRecord::Receiving { migration, token, source, size, generation, backing } => {
-            Some(VolumeState {
-                part: Part::Destination,
-                generation: Generation(*generation),
-                size: *size,
-                backing: backing.clone(),
-                migration: Some(migration_state(migration, token, source.clone(), false)),
-                former: Vec::new(),
-                fences: Vec::new(),
-            })
-        }
+        VolumeRecord::Receiving {
+            migration,
+            token,
+            source,
+            size,
+            generation,
+            backing,
+            prepared,
+        } => Some(VolumeState {
+            part: Part::Destination,
+            generation: Generation(*generation),
+            size: *size,
+            backing: backing.clone(),
+            prepared: *prepared,
+            migration: Some(migration_state(migration, token, source.clone(), false)),
+            former: Vec::new(),
+            fences: Vec::new(),
+        }),
         _ => None,
     }
 }

@@ -133,7 +133,9 @@ impl<F: Fabric> Driver<F> {
         match done {
             Done::Opened(generation, link) => {
                 tracing::info!(upstream = %link.upstream, %generation, "path opened");
+                blockferry_label::reached("path.move.opened");
                 self.shared.apply(|state| state.adopt(generation, link));
+                blockferry_label::reached("path.move.adopted");
             }
             Done::Fenced(link) => {
                 self.fence_failures = 0;

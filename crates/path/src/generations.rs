@@ -9,7 +9,7 @@ const LAST: u64 = (1 << 31) - 1;
 
 /// A range of generations, growing. When it is used up there are no more: a number that was given
 /// twice would let a fence miss what is older.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Generations {
     given: Generation,
     last: Generation,
@@ -27,7 +27,7 @@ impl Generations {
     }
 
     /// The next one, if there is one.
-    pub(crate) fn take(&mut self) -> Option<Generation> {
+    pub fn take(&mut self) -> Option<Generation> {
         let next = self.given.next();
         (next <= self.last).then(|| {
             self.given = next;
@@ -37,7 +37,7 @@ impl Generations {
 
     /// Nothing was sent under this one, and nothing will be: unless another was given since, it is
     /// the next again, so that trying in vain uses nothing up.
-    pub(crate) fn give_back(&mut self, generation: Generation) {
+    pub fn give_back(&mut self, generation: Generation) {
         if self.given == generation {
             self.given = Generation(generation.0 - 1);
         }

@@ -188,13 +188,13 @@ impl<F: Fabric> Path<F> {
         self.shared.changed.notify_one();
     }
 
-    /// Waits until new requests go to this upstream.
+    /// Waits until all requests go to this upstream: new ones do, and none is left at another.
     pub async fn at(&self, upstream: &F::Upstream) {
         loop {
             let mut moved = std::pin::pin!(self.shared.moved.notified());
             moved.as_mut().enable();
             let status = self.status();
-            if status.upstream == *upstream && status.state != PathState::Lost {
+            if status.upstream == *upstream && status.state == PathState::Direct {
                 return;
             }
             moved.await;

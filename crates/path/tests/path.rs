@@ -61,11 +61,13 @@ async fn a_move_holds_no_request_and_lets_those_under_way_finish_where_they_are(
     until(|| old.events().contains(&Event::Write(Generation(1), 0))).await;
     path.prepare(&Name("new")).await.unwrap();
     path.move_to(Name("new"));
-    soon(path.at(&Name("new"))).await;
+    until(|| path.status().upstream == Name("new")).await;
     assert_eq!(soon(write(&path, 8, 2)).await, Ok(Reply::Done));
     assert_eq!(path.status().state, PathState::Moving);
     old.running.send_replace(true);
     assert_eq!(soon(under_way).await.unwrap(), Ok(Reply::Done));
+    soon(path.at(&Name("new"))).await;
+    assert_eq!(path.status().state, PathState::Direct);
     until(|| old.events().contains(&Event::Disconnected(Generation(1)))).await;
     let prepared = Generation(2);
     assert_eq!(new.events(), [Event::Standby(prepared), Event::Write(prepared, 8)]);

@@ -26,6 +26,10 @@ pub struct Cli {
     /// Serves a file, block device, mem:SIZE or nbd:// URI under a name; may be repeated
     #[arg(long, value_name = "NAME=PATH")]
     pub volume: Vec<String>,
+    /// Prepares a file, block device or nbd:// URI that exists already for a volume: a migration of
+    /// it overwrites the old content, and nothing is served before; may be repeated
+    #[arg(long, value_name = "NAME=PATH")]
+    pub receive: Vec<String>,
     /// Serves the named volume read-only; may be repeated
     #[arg(long, value_name = "NAME")]
     pub read_only: Vec<String>,
@@ -53,6 +57,10 @@ pub struct Cli {
     #[arg(long, hide = true, value_name = "FAULT")]
     #[serde(skip)]
     pub seed_fault: Vec<String>,
+    /// Stops itself (SIGSTOP) when it comes to a label, for tests of crashes; may be repeated
+    #[arg(long, hide = true, value_name = "LABEL[:N]")]
+    #[serde(skip)]
+    pub stop_at: Vec<String>,
 }
 
 /// A checked configuration.
@@ -62,6 +70,7 @@ pub(crate) struct Config {
     pub(crate) control: ListenAddress,
     pub(crate) state: PathBuf,
     pub(crate) volumes: Vec<VolumeSpec>,
+    pub(crate) receive: Vec<VolumeSpec>,
     pub(crate) pool: Option<PathBuf>,
     pub(crate) advertise: Option<String>,
     pub(crate) token_file: Option<PathBuf>,
@@ -91,6 +100,7 @@ impl Cli {
             control: self.control.or(file.control),
             state: self.state.or(file.state),
             volume: if self.volume.is_empty() { file.volume } else { self.volume },
+            receive: if self.receive.is_empty() { file.receive } else { self.receive },
             read_only: if self.read_only.is_empty() { file.read_only } else { self.read_only },
             pool: self.pool.or(file.pool),
             advertise: self.advertise.or(file.advertise),
@@ -99,6 +109,7 @@ impl Cli {
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
             seed_fault: self.seed_fault,
+            stop_at: self.stop_at,
         })
     }
 
@@ -107,29 +118,27 @@ impl Cli {
     }
 
     fn checked(self) -> Result<Config> {
+        blockferry_label::stop_at(&self.stop_at).context("--stop-at")?;
         let nbd = self.nbd.context("--nbd ADDR is needed: where NBD clients connect")?;
         let control = self.control.context("--control ADDR is needed: the control API")?;
         let state = self.state.context("--state DIR is needed: the folder of durable records")?;
-        let mut volumes = self
-            .volume
-            .iter()
-            .map(|text| parse_volume(text))
-            .collect::<Result<Vec<VolumeSpec>>>()?;
+        let mut volumes = parse_volumes("--volume", &self.volume)?;
+        let receive = parse_volumes("--receive", &self.receive)?;
+        if let Some(spec) = receive.iter().find(|r| volumes.iter().any(|v| v.name == r.name)) {
+            let name = &spec.name;
+            bail!("--receive {name}: --volume {name} serves it; give one of the two");
+        }
         for name in &self.read_only {
             let found = volumes.iter_mut().find(|spec| spec.name.as_str() == name);
             let found = found.with_context(|| format!("--read-only {name}: no such --volume"))?;
             found.read_only = true;
-        }
-        for (index, spec) in volumes.iter().enumerate() {
-            if volumes[..index].iter().any(|other| other.name == spec.name) {
-                bail!("--volume {}: the name is given twice", spec.name);
-            }
         }
         Ok(Config {
             nbd: nbd.parse().context("--nbd")?,
             control: control.parse().context("--control")?,
             state,
             volumes,
+            receive,
             pool: self.pool,
             advertise: self.advertise,
             token_file: self.token_file,
@@ -138,11 +147,21 @@ impl Cli {
     }
 }
 
+fn parse_volumes(flag: &str, texts: &[String]) -> Result<Vec<VolumeSpec>> {
+    let mut specs: Vec<VolumeSpec> = Vec::new();
+    for text in texts {
+        let spec = parse_volume(text).with_context(|| format!("{flag} {text}"))?;
+        if specs.iter().any(|other| other.name == spec.name) {
+            bail!("{flag} {}: the name is given twice", spec.name);
+        }
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
 fn parse_volume(text: &str) -> Result<VolumeSpec> {
-    let (name, backing) =
-        text.split_once('=').with_context(|| format!("--volume {text}: expected NAME=PATH"))?;
-    let name = name.parse().with_context(|| format!("--volume {text}"))?;
-    Ok(VolumeSpec { name, backing: backing.to_owned(), read_only: false })
+    let (name, backing) = text.split_once('=').context("expected NAME=PATH")?;
+    Ok(VolumeSpec { name: name.parse()?, backing: backing.to_owned(), read_only: false })
 }
 
 fn parse_faults(names: &[String]) -> Result<blockferry_migration::Faults> {

@@ -30,7 +30,11 @@ const METRICS: &[Metric] = &[
     }),
 ];
 
-/// `GET /metrics`.
+/// The numbers, in Prometheus' text format.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics",
+    responses((status = 200, description = "All volumes", body = str, content_type = "text/plain"))
+)]
 pub(crate) async fn page(State(volumes): State<Arc<Volumes>>) -> impl IntoResponse {
     let status: Vec<VolumeStatus> = volumes.all().iter().map(|v| v.status()).collect();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text(&status))

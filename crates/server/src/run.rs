@@ -45,10 +45,10 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
         token,
         faults: config.faults,
     });
-    let volumes = Volumes::open(context, config.volumes).await?;
+    let volumes = Volumes::open(context, &config.volumes, config.receive).await?;
     let exports = Arc::new(VolumeExports(Arc::clone(&volumes)));
     let data = listener.run(exports, Arc::new(Limits::default()), shutdown.clone());
-    let control = control.serve(api::router(volumes), shutdown.clone());
+    let control = control.serve(api::routes(volumes), shutdown.clone());
     let serving = async { tokio::join!(data, control) };
     let late = async {
         shutdown.cancelled().await;

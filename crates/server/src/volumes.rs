@@ -1,24 +1,27 @@
-//! The volumes of a storage program: opened at start, created on request, removed by an abort.
+//! The volumes of a storage program, and how they are opened at its start: those that are named, and
+//! those that the state folder tells of.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context as _, Result, bail};
-use blockferry_block::{MigrationId, Token, VolumeName};
-use blockferry_control::api::{ReceiveReply, ReceiveRequest};
-use blockferry_device::Device;
-use blockferry_migration::record::{Part, Party, VolumeRecord};
-use blockferry_store::FileStore;
+use blockferry_block::VolumeName;
+use blockferry_migration::record::{Part, VolumeRecord, VolumeState};
+use blockferry_store::StoreKind;
 
+use crate::prepared::PreparedStore;
 use crate::program::Context;
-use crate::volume::{ActivityFile, Book, Refused, Stage, Volume};
+use crate::volume::{Book, Volume};
 
 /// All volumes.
 pub(crate) struct Volumes {
     pub(crate) program: Arc<Context>,
     table: RwLock<BTreeMap<VolumeName, Arc<Volume>>>,
-    creating: tokio::sync::Mutex<()>,
+    /// What `--receive` names, with or without a volume in it.
+    pub(crate) prepared: BTreeMap<VolumeName, PreparedStore>,
+    /// Volumes come and go one at a time.
+    pub(crate) changing: tokio::sync::Mutex<()>,
 }
 
 /// A volume that the command line names.
@@ -30,14 +33,21 @@ pub(crate) struct VolumeSpec {
 }
 
 impl Volumes {
-    /// Opens the named volumes and those that the state folder tells of.
-    pub(crate) async fn open(program: Arc<Context>, specs: Vec<VolumeSpec>) -> Result<Arc<Self>> {
+    /// Opens the named volumes and those that the state folder tells of, and looks at the stores
+    /// that are prepared for others.
+    pub(crate) async fn open(
+        program: Arc<Context>,
+        specs: &[VolumeSpec],
+        receive: Vec<VolumeSpec>,
+    ) -> Result<Arc<Self>> {
+        let prepared = receive.into_iter().map(|s| (s.name, PreparedStore::new(s.backing)));
         let volumes = Arc::new(Self {
             program,
             table: RwLock::new(BTreeMap::new()),
-            creating: tokio::sync::Mutex::new(()),
+            prepared: prepared.collect(),
+            changing: tokio::sync::Mutex::new(()),
         });
-        for spec in &specs {
+        for spec in specs {
             let opened = volumes.open_named(spec).await;
             let volume =
                 opened.with_context(|| format!("volume {} ({})", spec.name, spec.backing))?;
@@ -51,7 +61,22 @@ impl Volumes {
                 }
             }
         }
+        volumes.check_prepared().await?;
         Ok(volumes)
+    }
+
+    async fn check_prepared(&self) -> Result<()> {
+        for (name, prepared) in &self.prepared {
+            if self.get(name).is_some() {
+                continue;
+            }
+            let backing = prepared.backing();
+            let checked = prepared.check().await;
+            let size = checked.with_context(|| format!("--receive {name}={backing}"))?;
+            tracing::info!(volume = %name, backing, size,
+                "prepared: a migration of the volume will overwrite it; nothing is served yet");
+        }
+        Ok(())
     }
 
     async fn open_named(&self, spec: &VolumeSpec) -> Result<Arc<Volume>> {
@@ -61,6 +86,9 @@ impl Volumes {
         let path = Book::path(&self.program.state_dir, spec.name.as_str());
         let book = Book::open(path, Some(first))?.context("its records say that it was removed")?;
         let recorded = book.state();
+        if recorded.part == Part::Destination && recorded.backing != spec.backing {
+            bail!("its records say that it is being received into {}; name that", recorded.backing);
+        }
         if recorded.size != size {
             bail!(
                 "it has {size} bytes, and its records say {}; it was resized or exchanged: \
@@ -78,17 +106,36 @@ impl Volumes {
             return Ok(None);
         };
         let state = book.state();
-        let given_by_hand = self.pool_path(name).is_none_or(|pooled| pooled != state.backing);
-        if given_by_hand && state.part == Part::Owner && state.migration.is_none() {
+        let named = self.prepared.get(name).map(PreparedStore::backing);
+        if let Some(why) = is_over(state, named.is_some()) {
+            tracing::warn!(volume = %name, backing = state.backing, "its records are removed: {why}");
+            drop(book);
+            remove(&path);
+            return Ok(None);
+        }
+        if let Some(named) = named.filter(|named| *named != state.backing) {
+            let backing = &state.backing;
+            bail!(
+                "its records say that it is in {backing}, and --receive names {named}; name that"
+            );
+        }
+        if state.part == Part::Owner && named.is_none() && self.is_given_by_hand(name, state) {
             tracing::info!(volume = %name, backing = state.backing,
                 "not served: name it with --volume to serve it again");
             return Ok(None);
         }
+        self.finish_creating(name, state)?;
         let store = blockferry_store::open(&state.backing, false).await?;
         if store.info().size != state.size {
             bail!("its store has {} bytes, its records say {}", store.info().size, state.size);
         }
         Volume::open(Arc::clone(&self.program), name.clone(), store, book).map(Some)
+    }
+
+    /// Whether a person named the store, so that a person decides about serving it, too.
+    fn is_given_by_hand(&self, name: &VolumeName, state: &VolumeState) -> bool {
+        let elsewhere = || self.pool_path(name).is_none_or(|pooled| pooled != state.backing);
+        state.prepared || (state.migration.is_none() && elsewhere())
     }
 
     fn recorded(&self) -> Result<Vec<VolumeName>> {
@@ -115,124 +162,39 @@ impl Volumes {
         self.table.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn insert(&self, volume: Arc<Volume>) {
+    pub(crate) fn insert(&self, volume: Arc<Volume>) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.insert(volume.name.clone(), volume);
     }
 
-    fn pool_path(&self, name: &VolumeName) -> Option<String> {
+    /// Takes a volume off the table; false when it was not there any more.
+    pub(crate) fn forget(&self, volume: &Arc<Volume>) -> bool {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let known = table.get(&volume.name).is_some_and(|known| Arc::ptr_eq(known, volume));
+        known && table.remove(&volume.name).is_some()
+    }
+
+    /// Where a volume is that is created in the pool.
+    pub(crate) fn pool_path(&self, name: &VolumeName) -> Option<String> {
         let path = self.program.pool.as_ref()?.join(name.as_str());
         path.into_os_string().into_string().ok()
     }
+}
 
-    /// `/receive`: creates the volume of exactly the size asked for (D2.1).
-    pub(crate) async fn receive(
-        &self,
-        name: &VolumeName,
-        request: &ReceiveRequest,
-    ) -> Result<ReceiveReply, Refused> {
-        let _creating = self.creating.lock().await;
-        let boot = self.program.boot.0;
-        if let Some(volume) = self.get(name) {
-            return match volume.state().migration {
-                Some(known) if known.migration == request.migration && !request.dry_run => {
-                    let reserved_address = volume.status().reserved_address;
-                    Ok(ReceiveReply { boot, reserved_address, problems: Vec::new() })
-                }
-                _ if request.dry_run => {
-                    let problems = vec![exists(&volume)];
-                    Ok(ReceiveReply { boot, reserved_address: 0, problems })
-                }
-                _ => Err(Refused::Conflict(exists(&volume))),
-            };
+/// Why nothing is left to open of what the records tell of, if that is so.
+fn is_over(state: &VolumeState, prepared: bool) -> Option<&'static str> {
+    let in_memory = StoreKind::of(&state.backing) == StoreKind::Memory;
+    match state.part {
+        Part::Retired if prepared => Some("it was retired here, and is to be received again"),
+        Part::Destination | Part::Owner | Part::Source if state.prepared && in_memory => {
+            Some("it was received into memory, and is gone with the program that had it")
         }
-        let problems = self.problems(name, request);
-        if request.dry_run {
-            return Ok(ReceiveReply { boot, reserved_address: 0, problems });
-        }
-        if let Some(problem) = problems.into_iter().next() {
-            return Err(Refused::Conflict(problem));
-        }
-        let volume = self.create(name, request).await?;
-        self.insert(volume);
-        Ok(ReceiveReply { boot, reserved_address: 0, problems: Vec::new() })
-    }
-
-    /// Every reason why the volume cannot be received here.
-    fn problems(&self, name: &VolumeName, request: &ReceiveRequest) -> Vec<String> {
-        let mut problems = Vec::new();
-        let Some(pool) = &self.program.pool else {
-            return vec!["this program has no --pool, so it cannot create volumes".to_owned()];
-        };
-        if pool.join(name.as_str()).exists() {
-            let path = pool.join(name.as_str());
-            problems.push(format!("{} exists and belongs to no migration", path.display()));
-        }
-        if Book::path(&self.program.state_dir, name.as_str()).exists() {
-            problems.push(format!("the state folder has records of another volume {name}"));
-        }
-        if let Err(problem) = FileStore::check_room(pool, request.allocated) {
-            problems.push(problem.to_string());
-        }
-        let offered =
-            ["flush", "fua", "trim", "write_zeroes", "cache", "block_status", "multi_conn"];
-        for feature in &request.features {
-            if !offered.contains(&feature.as_str()) && feature != "fast_zero" {
-                problems.push(format!("the source offers {feature}, which this program does not"));
-            }
-        }
-        problems
-    }
-
-    async fn create(&self, name: &VolumeName, request: &ReceiveRequest) -> Result<Arc<Volume>> {
-        let pool = self.program.pool.as_ref().context("this program has no --pool")?;
-        let _: MigrationId = request.migration.parse().context("the migration's identity")?;
-        let _: Token = request.token.parse().context("the migration's token")?;
-        // The file first and the record after it: a crash between leaves a file that the next try
-        // names, never a record of a volume that is not there.
-        let store: Arc<dyn Device> =
-            Arc::new(FileStore::create(pool, name, request.size, request.allocated)?);
-        let backing = self.pool_path(name).context("the pool's path is not UTF-8")?;
-        let first = VolumeRecord::Receiving {
-            migration: request.migration.clone(),
-            token: request.token.clone(),
-            source: Party {
-                nbd: request.source.nbd.clone(),
-                control: request.source.control.clone(),
-            },
-            size: request.size,
-            generation: request.generation,
-            backing,
-        };
-        let path = Book::path(&self.program.state_dir, name.as_str());
-        let book = Book::open(path, Some(first))?.context("a new journal has a first record")?;
-        Volume::open_created(Arc::clone(&self.program), name.clone(), store, book)
-    }
-
-    /// Removes what an aborted migration created.
-    pub(crate) fn remove_gone(&self, volume: &Volume) {
-        if !matches!(volume.stage(), Stage::Gone) {
-            return;
-        }
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.remove(&volume.name);
-        remove(Path::new(&volume.state().backing));
-        remove(&Book::path(&self.program.state_dir, volume.name.as_str()));
-        remove(&ActivityFile::path(&self.program.state_dir, volume.name.as_str()));
+        _ => None,
     }
 }
 
-fn exists(volume: &Volume) -> String {
-    let status = volume.status();
-    let (name, size) = (&status.name, status.size);
-    let role = format!("{:?}", status.role).to_lowercase();
-    format!(
-        "a volume {name} of {size} bytes exists here (role {role}) and was not made by this \
-         migration; remove it, or abort its own migration"
-    )
-}
-
-fn remove(path: &Path) {
+/// Removes a file that may not be there.
+pub(crate) fn remove(path: &Path) {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             tracing::warn!(path = %path.display(), %error, "a file could not be removed");

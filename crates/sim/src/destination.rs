@@ -25,6 +25,8 @@ const RESERVED_WAIT: u64 = 200 * MILLIS;
 const NOT_OWNER: Reply = Reply::Refused("not the owner");
 const STALE: Reply = Reply::Refused("the epoch is over");
 
+const LOST: Reply = Reply::Refused("the store may have lost what was answered");
+
 /// One run of the destination program.
 pub struct DestinationProgram {
     sim: Sim,
@@ -177,12 +179,25 @@ impl DestinationProgram {
         self.witness.destination_disk.write(extent, &content).await;
         // Asked after the write: either the flush for Ready comes later, or this one counts.
         let broken = self.witness.breaks(Mutation::NoWriteThrough);
-        if self.machine.borrow().is_write_through() && !broken {
-            self.witness.destination_disk.flush().await;
-        }
+        let through = self.machine.borrow().is_write_through() && !broken;
+        let durable = !through || self.flush().await;
         self.machine.borrow_mut().mirror_done();
         self.changed.raise();
-        Reply::Done
+        if durable { Reply::Done } else { LOST }
+    }
+
+    /// Makes durable what was answered; false when some of it may be lost, and then only an attach
+    /// goes on.
+    async fn flush(&self) -> bool {
+        let disk = &self.witness.destination_disk;
+        disk.flush().await;
+        if !disk.has_lost() || self.witness.breaks(Mutation::FailedFlushUnnoticed) {
+            return true;
+        }
+        self.witness.note("flush-failed", String::new);
+        self.machine.borrow_mut().flush_failed();
+        self.changed.raise();
+        false
     }
 
     async fn copy(&self, connection: ConnectionId, extent: Extent, content: Content) -> Reply {
@@ -221,6 +236,9 @@ impl DestinationProgram {
         self.changed.raise();
         loop {
             let changed = self.changed.wait();
+            if self.machine.borrow().is_idle() {
+                self.witness.destination_disk.forget_losses();
+            }
             let finished = self.machine.borrow_mut().attach_finish();
             if let Ok(attached) = finished {
                 self.changed.raise();
@@ -272,8 +290,8 @@ impl DestinationProgram {
     async fn checkpoint(&self, epoch: u64) -> Reply {
         let begun = self.machine.borrow_mut().checkpoint_begin(epoch);
         let Ok((address, digest)) = begun else { return STALE };
-        if !self.witness.breaks(Mutation::CheckpointWithoutFlush) {
-            self.witness.destination_disk.flush().await;
+        if !self.witness.breaks(Mutation::CheckpointWithoutFlush) && !self.flush().await {
+            return LOST;
         }
         self.witness.note("checkpoint", || address.to_string());
         Reply::Checkpoint { address, digest }
@@ -295,15 +313,15 @@ impl DestinationProgram {
     /// Write through, flush, make the promise durable; in this order.
     async fn ready(&self, epoch: u64, attempt: u64) -> Reply {
         let broken = self.witness.breaks(Mutation::FlushBeforeWriteThrough);
-        if broken {
-            self.witness.destination_disk.flush().await;
+        if broken && !self.flush().await {
+            return LOST;
         }
         if self.machine.borrow_mut().ready_begin(epoch).is_err() {
             return STALE;
         }
         self.witness.note("promising", || attempt.to_string());
-        if !broken {
-            self.witness.destination_disk.flush().await;
+        if !broken && !self.flush().await {
+            return LOST;
         }
         let _step = self.step_turn().await;
         self.witness.destination_journal.append(DestinationRecord::Ready(attempt)).await;
@@ -327,6 +345,8 @@ impl DestinationProgram {
             }
             changed.await;
         }
+        // Whatever was answered up to here is durable (I8), so nothing that was lost matters.
+        self.witness.destination_disk.forget_losses();
         if self.owner.borrow().is_none() {
             self.witness.owned();
             self.witness.destination_journal.append(DestinationRecord::Owned).await;

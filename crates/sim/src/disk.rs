@@ -38,6 +38,7 @@ pub struct Disk {
     speed: Cell<Speed>,
     blocks: RefCell<Vec<Block>>,
     writes: Cell<u64>,
+    lost: Cell<bool>,
 }
 
 impl Disk {
@@ -45,7 +46,8 @@ impl Disk {
     pub fn new(sim: &Sim, size: u64, speed: Speed) -> Rc<Self> {
         let blocks = vec![Block::default(); size.div_ceil(BLOCK) as usize];
         let (speed, blocks) = (Cell::new(speed), RefCell::new(blocks));
-        Rc::new(Self { sim: sim.clone(), speed, blocks, writes: Cell::new(0) })
+        let (writes, lost) = (Cell::new(0), Cell::new(false));
+        Rc::new(Self { sim: sim.clone(), speed, blocks, writes, lost })
     }
 
     /// Puts content on the medium before the run begins.
@@ -120,6 +122,25 @@ impl Disk {
             }
             block.cached.clear();
         }
+    }
+}
+
+impl Disk {
+    /// The power of the disk alone fails, while its program runs on: a flush must not pass that over.
+    pub fn forget_cache(&self) {
+        let cached = self.blocks.borrow().iter().any(|block| !block.cached.is_empty());
+        self.lost.set(self.lost.get() || cached);
+        self.lose_power();
+    }
+
+    /// Whether what was answered may be lost, so that a flush fails.
+    pub fn has_lost(&self) -> bool {
+        self.lost.get()
+    }
+
+    /// Everything that was not flushed is written again.
+    pub fn forget_losses(&self) {
+        self.lost.set(false);
     }
 }
 

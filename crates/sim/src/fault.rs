@@ -19,6 +19,8 @@ pub enum Fault {
         /// For so long.
         down: Micros,
     },
+    /// The destination's store loses what was not flushed, while the program runs on.
+    Forget,
     /// Connections between two hosts break.
     Break {
         /// One end.

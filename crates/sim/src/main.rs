@@ -30,6 +30,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Switch {
+    Store,
     On,
     Network,
     Off,
@@ -38,6 +39,7 @@ enum Switch {
 impl Switch {
     const fn trouble(self) -> Trouble {
         match self {
+            Self::Store => Trouble::Store,
             Self::On => Trouble::All,
             Self::Network => Trouble::Network,
             Self::Off => Trouble::None,

@@ -22,6 +22,8 @@ pub enum Mutation {
     NoWriteThrough,
     /// The destination answers a checkpoint without having flushed.
     CheckpointWithoutFlush,
+    /// The destination goes on after a flush that failed.
+    FailedFlushUnnoticed,
     /// The activity log is not durable before the write goes anywhere.
     LogBehindWrites,
     /// The source forwards before its commit record is durable.

@@ -44,6 +44,14 @@ pub enum Trouble {
     Network,
     /// Processes and power supplies too.
     All,
+    /// All that, and a store of the destination that forgets while its program runs on.
+    Store,
+}
+
+impl Trouble {
+    fn kills(self) -> bool {
+        matches!(self, Self::All | Self::Store)
+    }
 }
 
 const MOMENTS: [&str; 20] = [
@@ -132,7 +140,7 @@ fn second(random: &mut Random, first: Fault, trouble: Trouble) -> Fault {
     match first {
         Fault::Stall { a, b, .. } if random.one_in(2) => Fault::Break { a, b, percent: 100 },
         Fault::Break { a: Host::Source, b: Host::Destination, .. }
-            if trouble == Trouble::All && random.one_in(2) =>
+            if trouble.kills() && random.one_in(2) =>
         {
             let host = *random.pick(&[Host::Source, Host::Destination]);
             Fault::Crash { host, power: random.one_in(2), down: random.below(50 * MILLIS) }
@@ -155,6 +163,9 @@ fn moment(random: &mut Random) -> Moment {
 }
 
 fn fault(random: &mut Random, trouble: Trouble) -> Fault {
+    if trouble == Trouble::Store && random.one_in(2) {
+        return Fault::Forget;
+    }
     let pairs = [
         (Host::Source, Host::Destination),
         (Host::Source, Host::Destination),
@@ -165,7 +176,7 @@ fn fault(random: &mut Random, trouble: Trouble) -> Fault {
     ];
     let (a, b) = *random.pick(&pairs);
     let percent = *random.pick(&[20, 50, 100]);
-    let crashes = trouble == Trouble::All && random.one_in(2);
+    let crashes = trouble.kills() && random.one_in(2);
     if crashes {
         let host = *random.pick(&[Host::Source, Host::Destination, Host::Controller]);
         let down_max = *random.pick(&[MILLIS, 50 * MILLIS, 2 * SECOND]);

@@ -188,6 +188,10 @@ impl Witness {
             return;
         };
         let Some(reserved) = self.common_reserved(&volume, &program) else { return };
+        // What a store has forgotten shows at its next flush, and is equal again after an attach.
+        if self.destination_disk.has_lost() {
+            return;
+        }
         for block in blocks(extent) {
             let place = block_extent(block);
             if place.start() >= reserved || self.is_dirty(&volume, place) || self.in_flight(place) {

@@ -16,6 +16,7 @@ use crate::fault::{Fault, Faults};
 use crate::mutation::Mutations;
 use crate::network::{Host, Network};
 use crate::plan::{FAULTS_END, Plan, Trouble};
+use crate::records::DestinationRecord;
 use crate::source::SourceProgram;
 use crate::witness::Witness;
 
@@ -148,6 +149,7 @@ impl World {
         self.sim.trace(|| format!("FAULT {fault:?}"));
         match fault {
             Fault::Crash { host, power, down } => self.crash(host, power, down),
+            Fault::Forget => self.forget(),
             Fault::Break { a, b, percent } => self.network.break_some(a, b, percent),
             Fault::Stall { a, b, percent, length } => self.network.stall(a, b, length, percent),
         }
@@ -167,6 +169,14 @@ impl World {
         }
         let world = self.clone();
         self.sim.at(self.sim.now() + down, move || world.start(host));
+    }
+
+    /// Only while the store's volume is received: its owner would tell its clients.
+    fn forget(&self) {
+        let is_owned = |record: &DestinationRecord| *record == DestinationRecord::Owned;
+        if !self.witness.destination_journal.has(is_owned) {
+            self.witness.destination_disk.forget_cache();
+        }
     }
 
     fn lose_power(&self, host: Host) {

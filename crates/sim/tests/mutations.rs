@@ -81,6 +81,13 @@ fn i9_a_checkpoint_without_a_flush_is_seen() {
 }
 
 #[test]
+fn i9_a_failed_flush_that_goes_unnoticed_is_seen() {
+    shows_with(Mutation::FailedFlushUnnoticed, |seed| {
+        vec![(Moment::After("copied", 2 + seed % 4, 0), Fault::Forget)]
+    });
+}
+
+#[test]
 fn i9_a_log_behind_the_writes_is_seen() {
     shows_in(Mutation::LogBehindWrites, |seed, plan| {
         plan.journal_speed = Speed(10 * MILLIS, 50 * MILLIS);

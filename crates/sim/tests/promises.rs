@@ -41,6 +41,13 @@ fn l3_whatever_crashes_the_migration_commits_and_both_sides_agree() {
 }
 
 #[test]
+fn i9_what_a_store_forgot_that_its_program_outlived_is_copied_and_sent_again() {
+    let outcomes = holds(0..160, Trouble::Store);
+    assert!(count(&outcomes, "migrated") >= 160);
+    assert!(count(&outcomes, "flush-failed") > 40, "no flush failed");
+}
+
+#[test]
 fn a_seed_is_always_the_same_run() {
     for seed in 0..10 {
         let first = run(seed, Trouble::All, Faults::default(), false);

@@ -12,6 +12,7 @@ mod pool;
 mod remote;
 mod segments;
 mod spec;
+mod store;
 pub mod wrap;
 
 pub use error::StoreError;
@@ -19,4 +20,5 @@ pub use file::FileStore;
 pub use kind::Kind;
 pub use memory::MemoryStore;
 pub use remote::RemoteStore;
-pub use spec::open;
+pub use spec::{StoreKind, open};
+pub use store::Store;

@@ -13,6 +13,7 @@ use blockferry_device::{
 };
 use bytes::{Bytes, BytesMut};
 
+use crate::Store;
 use crate::segments::{SEGMENTS_MAX, Segments};
 
 /// Unit of allocation in bytes.
@@ -161,6 +162,11 @@ impl Device for MemoryStore {
     fn call(&self, request: Request) -> Answer {
         Box::pin(std::future::ready(self.answer(request)))
     }
+}
+
+impl Store for MemoryStore {
+    /// There are none.
+    fn forget_losses(&self) {}
 }
 
 /// The pages that an extent touches, and which part of each, counted from the page's start.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use blockferry_device::{Errno, Request};
-use blockferry_store::FileStore;
+use blockferry_store::{FileStore, Store};
 use bytes::Bytes;
 use common::{done, extent, flush, read, sparse_file, trim, write};
 
@@ -76,6 +76,24 @@ async fn flush_fails() {
     assert_eq!(done(&store, zeroes).await.unwrap_err().errno, Errno::Io);
     write(&store, 0, &[2; 4096]).await.unwrap();
     assert_eq!(read(&store, extent(0, 4096)).await.unwrap(), [2; 4096]);
+}
+
+#[test]
+fn what_is_written_again_after_a_failed_fdatasync_can_be_durable_again() {
+    let faults = ["inject=fdatasync:error=EIO:when=1"];
+    let Some(trace) = under_strace("flush_fails_once", &faults) else { return };
+    assert_eq!(trace.matches("fdatasync(").count(), 2, "the disk was asked again");
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, under strace"]
+async fn flush_fails_once() {
+    let store = FileStore::open(&path(), false).unwrap();
+    write(&store, 0, &[1; 4096]).await.unwrap();
+    assert_eq!(flush(&store).await.unwrap_err().errno, Errno::Io);
+    store.forget_losses();
+    write(&store, 0, &[1; 4096]).await.unwrap();
+    flush(&store).await.unwrap();
 }
 
 #[test]

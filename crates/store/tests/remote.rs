@@ -86,6 +86,7 @@ async fn requests_wait_for_a_server_that_is_away() {
     let server = Server::start(directory.path(), Arc::clone(&device)).await;
     let store = RemoteStore::connect(&server.uri).await.unwrap();
     write(&store, 0, b"before").await.unwrap();
+    flush(&store).await.unwrap();
     server.stop().await;
     let waiting = [
         store.call(Request::Read { extent: extent(0, 6), dont_fragment: true }),

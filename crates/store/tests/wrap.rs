@@ -5,10 +5,11 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use blockferry_device::{Device, Errno, Failure, Request};
-use blockferry_store::wrap::{Counted, Delay, Faulty, Gate, ReadOnly};
+use blockferry_device::{Device, Errno, Failure, Features, Request};
+use blockferry_store::wrap::{Counted, Delay, Emulated, Faulty, Gate, ReadOnly};
 use blockferry_store::{Kind, MemoryStore, StoreError, open};
-use common::{extent, flush, read, trim, write};
+use common::server::Described;
+use common::{done, extent, flush, read, trim, write};
 
 #[tokio::test]
 async fn counted_counts_requests_and_bytes_by_kind() {
@@ -75,6 +76,44 @@ async fn read_only_refuses_writes_and_nothing_else() {
     assert_eq!(write(&device, 0, b"y").await.unwrap_err().errno, Errno::Perm);
     assert_eq!(trim(&device, extent(0, 1)).await.unwrap_err().errno, Errno::Perm);
     assert_eq!(read(&device, extent(0, 1)).await.unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn emulated_does_by_other_means_what_the_device_cannot() {
+    let memory = MemoryStore::new(4 << 20);
+    let mut info = *memory.info();
+    info.features = Features { flush: true, block_status: true, ..Features::default() };
+    let inner = Arc::new(Counted::new(Described { inner: memory, info }));
+    let device = Emulated::new(Arc::clone(&inner));
+    let offered = device.info().features;
+    assert!(offered.fua && offered.write_zeroes && offered.fast_zero && offered.cache);
+    assert!(!offered.trim, "giving space back cannot be had by other means");
+    write(&device, 0, &[7; 3 << 20]).await.unwrap();
+    let zeroes = |fast_zero, fua| {
+        let extent = extent(5, (2 << 20) + 5);
+        Request::WriteZeroes { extent, fua, no_hole: false, fast_zero }
+    };
+    assert_eq!(done(&device, zeroes(true, false)).await.unwrap_err().errno, Errno::NotSup);
+    done(&device, zeroes(false, true)).await.unwrap();
+    done(&device, Request::Cache { extent: extent(0, 1) }).await.unwrap();
+    let expected = [vec![7; 5], vec![0; 2 << 20], vec![7; 8]].concat();
+    assert_eq!(read(&device, extent(0, (2 << 20) + 13)).await.unwrap(), expected);
+    assert_eq!(inner.count(Kind::Write).bytes, 5 << 20);
+    assert_eq!(inner.count(Kind::Flush).requests, 1, "FUA is a flush after the write");
+}
+
+#[tokio::test]
+async fn emulated_leaves_to_the_device_what_it_can_do_and_what_cannot_be_changed_alone() {
+    let inner = Arc::new(Counted::new(MemoryStore::new(1 << 20)));
+    let device = Emulated::new(Arc::clone(&inner));
+    let extent = extent(0, 1 << 20);
+    let zeroes = Request::WriteZeroes { extent, fua: true, no_hole: true, fast_zero: true };
+    done(&device, zeroes).await.unwrap();
+    let count = |kind| inner.count(kind).requests;
+    assert_eq!((count(Kind::WriteZeroes), count(Kind::Write), count(Kind::Flush)), (1, 0, 0));
+    let read_only = ReadOnly::new(MemoryStore::new(1 << 20));
+    let info = *read_only.info();
+    assert_eq!(*Emulated::new(read_only).info(), info);
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ impl Storage {
         let told = Arc::clone(&shared);
         let status = get(async move || Json(told.status()));
         let router = Router::new().route("/v1/volumes/vol", status);
-        let _control = tokio::spawn(server.serve(router, CancellationToken::new()));
+        let _control = tokio::spawn(server.serve(router.into(), CancellationToken::new()));
         let any = "127.0.0.1:0".parse().unwrap();
         let listener = Listener::bind(&any).await.unwrap();
         let address = listener.address().clone();

@@ -25,9 +25,18 @@ pub fn binary(program: &str) -> PathBuf {
     FOLDER.get_or_init(built).join(program)
 }
 
+/// The command that runs a program under another, like a tracer with its arguments, or by itself.
+pub(super) fn command_under(under: &[String], program: &str) -> Command {
+    let Some((first, rest)) = under.split_first() else { return Command::new(binary(program)) };
+    let mut command = Command::new(first);
+    command.args(rest).arg(binary(program));
+    command
+}
+
 fn built() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its executable");
-    let folder = test.ancestors().nth(2).expect("PROFILE/deps/TEST").to_owned();
+    let own = test.parent().expect("PROFILE/deps/TEST or PROFILE/PROGRAM");
+    let folder = if own.ends_with("deps") { own.parent().unwrap_or(own) } else { own }.to_owned();
     if !is_fresh(&folder) {
         build(&folder);
     }

@@ -1,12 +1,11 @@
 //! Runs of the controller.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::binaries::binary;
+use super::binaries::command_under;
 use super::process::Process;
 
 /// A run that takes longer hangs.
@@ -32,7 +31,12 @@ pub struct Outcome {
 impl Controller {
     /// Starts it in `folder`, where its certificate goes.
     pub fn start(folder: &Path, arguments: &[String]) -> Self {
-        let mut command = Command::new(binary("controller"));
+        Self::start_under(&[], folder, arguments)
+    }
+
+    /// The same under another program, like a tracer with its arguments.
+    pub fn start_under(under: &[String], folder: &Path, arguments: &[String]) -> Self {
+        let mut command = command_under(under, "controller");
         command.args(arguments).current_dir(folder);
         Self {
             process: Process::start(format!("controller {}", arguments.join(" ")), &mut command),

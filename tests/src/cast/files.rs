@@ -1,7 +1,7 @@
 //! Folders and volume files.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -69,14 +69,15 @@ pub fn sparse(path: &Path, size: u64, pieces: impl IntoIterator<Item = (u64, usi
     }
 }
 
-/// Compares two files byte by byte; gives the first difference.
+/// Compares two files or block devices byte by byte; gives the first difference.
 ///
 /// # Panics
 /// When one cannot be read.
 pub fn compare(a: &Path, b: &Path) -> Result<(), String> {
     let (left, right) = (File::open(a).expect("a file"), File::open(b).expect("a file"));
-    let size = left.metadata().expect("its size").len();
-    if size != right.metadata().expect("its size").len() {
+    let [size, other] =
+        [&left, &right].map(|mut file| file.seek(SeekFrom::End(0)).expect("a size"));
+    if size != other {
         return Err(format!("{} and {} are of different sizes", a.display(), b.display()));
     }
     let mut chunks = [vec![0; MIB as usize], vec![0; MIB as usize]];

@@ -5,6 +5,7 @@
 //! process id when it is dropped, also when a test fails; then what the programs logged is printed.
 
 mod binaries;
+mod block_device;
 mod cluster;
 mod controller;
 mod files;
@@ -12,6 +13,7 @@ mod foreign;
 mod load;
 mod nbdsh;
 mod phase;
+mod prepared;
 mod process;
 mod raw;
 mod recorder;
@@ -22,6 +24,7 @@ mod until;
 mod wire;
 
 pub use binaries::binary;
+pub use block_device::LoopDevice;
 pub use cluster::{Cluster, ClusterSpec, Transport, VOLUME};
 pub use controller::{Controller, Outcome};
 pub use files::{Scratch, allocated, compare, fill_random, sparse};
@@ -29,7 +32,7 @@ pub use foreign::{NbdKit, QemuNbd};
 pub use load::{busy, connect, load, moves_on, read, write};
 pub use nbdsh::{Script, nbdsh, run_tool};
 pub use phase::Phase;
-pub use process::Process;
+pub use process::{Process, keeping_logs};
 pub use raw::{RawClient, RawRequest, Replies};
 pub use recorder::{RECORDED_HOST, Recorder};
 pub use steps::Steps;

@@ -1,14 +1,16 @@
 //! A child process: its lines are kept, its signals are sent by process id, and it never outlives the
 //! test.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::until::{until, until_within};
 
@@ -26,6 +28,15 @@ pub struct Process {
 }
 
 type Lines = Arc<Mutex<Vec<String>>>;
+
+tokio::task_local! {
+    static LOGS: PathBuf;
+}
+
+/// Runs it. What processes print that it starts is kept in files of this folder, too.
+pub async fn keeping_logs<F: Future>(folder: PathBuf, run: F) -> F::Output {
+    LOGS.scope(folder, run).await
+}
 
 impl Process {
     /// Starts it. Its name is for messages.
@@ -53,8 +64,8 @@ impl Process {
         });
         let (out, err) = (Lines::default(), Lines::default());
         let readers = vec![
-            keep(child.stdout.take().expect("piped"), &out),
-            keep(child.stderr.take().expect("piped"), &err),
+            keep(child.stdout.take().expect("piped"), &out, log_file(&name, child.id(), "out")),
+            keep(child.stderr.take().expect("piped"), &err, log_file(&name, child.id(), "log")),
         ];
         let input = child.stdin.take();
         Self { name, child, out, err, input, readers }
@@ -113,15 +124,22 @@ impl Process {
 
     /// Waits for a log line that contains `words`, and gives it.
     pub async fn logged(&mut self, words: &str) -> String {
+        let logged = self.logged_or_ended(words).await;
+        logged.unwrap_or_else(|status| {
+            panic!("{} ended ({status}) before it logged {words:?}", self.name)
+        })
+    }
+
+    /// The same of a process that may end first; then it gives how it ended.
+    ///
+    /// # Errors
+    /// How it ended.
+    pub async fn logged_or_ended(&mut self, words: &str) -> Result<String, ExitStatus> {
         let what = format!("{} logs {words:?}", self.name);
         until(&what, async || {
+            let ended = self.ended();
             let line = self.log().into_iter().find(|line| line.contains(words));
-            if line.is_none()
-                && let Some(status) = self.ended()
-            {
-                panic!("{} ended ({status}) before it logged {words:?}", self.name);
-            }
-            line
+            line.map(Ok).or(ended.map(Err))
         })
         .await
     }
@@ -168,6 +186,13 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// Whether a signal has stopped it.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        // The state follows the name, which stands in brackets and may hold anything.
+        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+    }
+
     /// SIGHUP.
     pub fn hang_up(&mut self) {
         self.signal(Signal::HUP);
@@ -203,7 +228,8 @@ pub(super) fn resident_max(pid: u32) -> Option<u64> {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.ended().is_none() {
-            let _ = self.child.kill();
+            // What it traces has to end with it, and is of its group.
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
             let _ = self.child.wait();
         }
         if std::thread::panicking() {
@@ -216,10 +242,19 @@ impl Drop for Process {
     }
 }
 
-fn keep(pipe: impl Read + Send + 'static, lines: &Lines) -> JoinHandle<()> {
+fn log_file(name: &str, pid: u32, kind: &str) -> Option<File> {
+    let words = name.split_whitespace().take(2).collect::<Vec<_>>().join("-");
+    LOGS.try_with(|folder| File::create(folder.join(format!("{words}-{pid}.{kind}"))).ok())
+        .ok()
+        .flatten()
+}
+
+fn keep(pipe: impl Read + Send + 'static, lines: &Lines, mut file: Option<File>) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            // A log that cannot be kept is no reason to fail.
+            let _ = file.as_mut().map(|file| writeln!(file, "{line}"));
             lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
     })

@@ -1,15 +1,19 @@
 //! A storage program, `target-src` or `target-dst`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use blockferry_control::api::{VolumeRole, VolumeStatus};
 use blockferry_control::{ControlAddress, ControlClient};
 use blockferry_nbd_session::{Address, NbdUri};
 
-use super::binaries::binary;
+use super::binaries::command_under;
 use super::process::Process;
 use super::until::until;
+
+/// A program that refuses to start and takes longer serves after all.
+const REFUSAL_MAX: Duration = Duration::from_secs(30);
 
 /// What a storage program is started with.
 #[derive(Clone, Debug)]
@@ -28,6 +32,10 @@ pub struct StorageSpec {
     pub volumes: Vec<String>,
     /// Anything else.
     pub more: Vec<String>,
+    /// `--log`.
+    pub log: String,
+    /// What it runs under, like a tracer with its arguments.
+    pub under: Vec<String>,
 }
 
 impl StorageSpec {
@@ -42,6 +50,8 @@ impl StorageSpec {
             pool: Some(folder.join("pool")),
             volumes: Vec::new(),
             more: Vec::new(),
+            log: "debug".to_owned(),
+            under: Vec::new(),
         }
     }
 
@@ -60,6 +70,19 @@ impl StorageSpec {
         self
     }
 
+    /// Prepares a store for a volume: whatever `--receive` takes.
+    #[must_use]
+    pub fn receive(self, name: &str, backing: impl AsRef<Path>) -> Self {
+        self.with("--receive").with(format!("{name}={}", backing.as_ref().display()))
+    }
+
+    /// Creates no volumes.
+    #[must_use]
+    pub fn without_pool(mut self) -> Self {
+        self.pool = None;
+        self
+    }
+
     /// With one more argument.
     #[must_use]
     pub fn with(mut self, argument: impl Into<String>) -> Self {
@@ -67,16 +90,28 @@ impl StorageSpec {
         self
     }
 
+    /// Starts it where it has to refuse to: the exit code, and the line that says why.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    pub async fn refused(&self) -> (Option<i32>, String) {
+        let mut process = Process::start(self.program, &mut self.command_without_log());
+        let status = process.end_within(REFUSAL_MAX).await;
+        let said = process.log();
+        let line = said.iter().find(|line| line.starts_with(self.program));
+        (status.code(), line.unwrap_or_else(|| panic!("no line: {said:?}")).clone())
+    }
+
     /// The command that it makes.
     pub fn command(&self) -> Command {
         let mut command = self.command_without_log();
-        command.args(["--log", "debug"]);
+        command.args(["--log", &self.log]);
         command
     }
 
     /// The same without `--log`.
     pub fn command_without_log(&self) -> Command {
-        let mut command = Command::new(binary(self.program));
+        let mut command = command_under(&self.under, self.program);
         command.args(["--nbd", &self.nbd, "--control", &self.control]);
         command.arg("--state").arg(&self.state);
         if let Some(pool) = &self.pool {
@@ -100,11 +135,21 @@ pub struct Storage {
 
 impl Storage {
     /// Starts it and waits until it serves.
-    pub async fn start(mut spec: StorageSpec) -> Self {
+    pub async fn start(spec: StorageSpec) -> Self {
+        let program = spec.program;
+        let started = Self::try_start(spec).await;
+        started.unwrap_or_else(|status| panic!("{program} ended ({status}) before it served"))
+    }
+
+    /// The same of one that may end before it serves.
+    ///
+    /// # Errors
+    /// How it ended.
+    pub async fn try_start(mut spec: StorageSpec) -> Result<Self, ExitStatus> {
         let mut process = Process::start(spec.program, &mut spec.command());
-        spec.nbd = bound(&process.logged("serving NBD").await);
-        spec.control = bound(&process.logged("control API listens").await);
-        Self { spec, process }
+        spec.nbd = bound(&process.logged_or_ended("serving NBD").await?);
+        spec.control = bound(&process.logged_or_ended("control API listens").await?);
+        Ok(Self { spec, process })
     }
 
     /// Starts it again after its end, at the same addresses.

@@ -57,7 +57,10 @@ impl SwitchSpec {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["--listen", &self.listen, "--control", &self.control]);
-        command.arg("--state").arg(&self.state).args(["--log", "debug"]);
+        command.arg("--state").arg(&self.state);
+        if !self.more.iter().any(|argument| argument == "--log") {
+            command.args(["--log", "debug"]);
+        }
         self.routes.iter().for_each(|route| {
             command.args(["--route", route]);
         });

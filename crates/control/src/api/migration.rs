@@ -5,9 +5,10 @@
 //! term, another migration, another boot id), 404 no such volume, 403 a wrong token.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// Where a storage program is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct PartyAddress {
     /// NBD URI without export.
     pub nbd: String,
@@ -16,7 +17,7 @@ pub struct PartyAddress {
 }
 
 /// What the source does when the destination cannot keep up with mirrored writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SlowDestination {
     /// Pause the sweep; the client runs at full speed and extents become dirty.
@@ -26,8 +27,9 @@ pub enum SlowDestination {
     Throttle,
 }
 
-/// Destination, `/receive`: create the volume and prepare to receive it (D2.1).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Destination, `/receive`: create the volume (D2.1), or take the store that was prepared for it, and
+/// wait for its content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiveRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -51,7 +53,7 @@ pub struct ReceiveRequest {
 }
 
 /// Answer to [`ReceiveRequest`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiveReply {
     /// This run of the destination.
     pub boot: u64,
@@ -59,10 +61,14 @@ pub struct ReceiveReply {
     pub reserved_address: u64,
     /// Every reason why it cannot be done; empty when it can (only filled for `dry_run`).
     pub problems: Vec<String>,
+    /// The store that was prepared for the volume, whose content is overwritten; none when the volume
+    /// is created.
+    #[serde(default)]
+    pub overwrites: Option<String>,
 }
 
 /// Source, `/send`: begin to migrate to the destination, which has answered `/receive`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SendRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -78,7 +84,7 @@ pub struct SendRequest {
 }
 
 /// Answer to [`SendRequest`], once the source has attached.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SendReply {
     /// This run of the source.
     pub boot: u64,
@@ -91,7 +97,7 @@ pub struct SendReply {
 }
 
 /// Source, `/term`: a controller takes the migration over; every older one is fenced.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TermRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -101,7 +107,7 @@ pub struct TermRequest {
 }
 
 /// Answer to [`TermRequest`]: everything that a new controller needs to go on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TermReply {
     /// The caller's term.
     pub term: u64,
@@ -113,7 +119,7 @@ pub struct TermReply {
 
 /// Destination, `/attach`, from the source: fence all copy and mirror sessions, fall back to
 /// `W_durable` ("Restarts").
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AttachRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -124,7 +130,7 @@ pub struct AttachRequest {
 }
 
 /// Answer to [`AttachRequest`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AttachReply {
     /// This run of the destination.
     pub destination_boot: u64,
@@ -138,7 +144,7 @@ pub struct AttachReply {
 
 /// Destination, `GET /reserved?migration=&epoch=&above=&wait_ms=`: answers when `W > above`, when
 /// the epoch is another one, or after the wait.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoParams)]
 pub struct ReservedQuery {
     /// Identity of the migration.
     pub migration: String,
@@ -151,7 +157,7 @@ pub struct ReservedQuery {
 }
 
 /// Answer to [`ReservedQuery`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReservedReply {
     /// This run of the destination.
     pub destination_boot: u64,
@@ -162,7 +168,7 @@ pub struct ReservedReply {
 }
 
 /// Destination, `/checkpoint`, from the source: flush what lies below `W`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CheckpointRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -175,7 +181,7 @@ pub struct CheckpointRequest {
 }
 
 /// Answer to [`CheckpointRequest`], after the flush.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CheckpointReply {
     /// The address that may become `W_durable`.
     pub reserved_address: u64,
@@ -185,7 +191,7 @@ pub struct CheckpointReply {
 
 /// Destination, `/checkpoint/finish`, from the source, which has flushed too: `W_durable` becomes
 /// the address.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FinishCheckpoint {
     /// The checkpoint that was begun.
     #[serde(flatten)]
@@ -196,7 +202,7 @@ pub struct FinishCheckpoint {
 
 /// Source, `/settle`: the sweep has reached the end; from now on reads take locks, resync finishes,
 /// the last checkpoint is made. Answers after at most a second; repeat until `settled`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SettleRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -205,7 +211,7 @@ pub struct SettleRequest {
 }
 
 /// Answer to [`SettleRequest`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SettleReply {
     /// `W = W_durable = S`, nothing dirty, mirror up, digests equal.
     pub settled: bool,
@@ -218,7 +224,7 @@ pub struct SettleReply {
 }
 
 /// Destination, `/ready`: write through, flush, make `Ready` durable (commit, step 1).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReadyRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -233,7 +239,7 @@ pub struct ReadyRequest {
 }
 
 /// Answer to [`ReadyRequest`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReadyReply {
     /// Generation that the destination will own with.
     pub generation: u64,
@@ -244,7 +250,7 @@ pub struct ReadyReply {
 }
 
 /// Source, `/commit`: the point of no return (commit, step 2).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CommitRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -257,14 +263,14 @@ pub struct CommitRequest {
 }
 
 /// Answer to [`CommitRequest`]: the record is durable, the source forwards.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CommitReply {
     /// Generation of the new owner.
     pub generation: u64,
 }
 
 /// Destination, `/own` (commit, step 3).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OwnRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -275,14 +281,22 @@ pub struct OwnRequest {
 }
 
 /// Answer to [`OwnRequest`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OwnReply {
     /// Generation that it owns with.
     pub generation: u64,
 }
 
+/// Destination, `/promote`, from an operator who knows that the source is lost for good: own the
+/// volume without its commit. Answered with [`OwnReply`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PromoteRequest {
+    /// Identity of the migration.
+    pub migration: String,
+}
+
 /// Source, `/pause` and `/unpause`: claims wait.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PauseRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -290,7 +304,7 @@ pub struct PauseRequest {
 
 /// Source and destination, `/abort`: before the commit record only. The destination deletes what it
 /// created.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AbortRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -301,7 +315,7 @@ pub struct AbortRequest {
 }
 
 /// Source, `/retire`: stop forwarding when no client path goes through it any more.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RetireReply {
     /// Whether the source may be switched off.
     pub retired: bool,
@@ -310,7 +324,7 @@ pub struct RetireReply {
 }
 
 /// Source, `/verify`: begin to read back both sides under live writes, or ask how far it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VerifyRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -320,7 +334,7 @@ pub struct VerifyRequest {
 }
 
 /// Answer to [`VerifyRequest`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VerifyReply {
     /// Bytes compared.
     pub verified_bytes: u64,

@@ -4,16 +4,18 @@
 //! URIs without an export (`nbd://HOST:PORT`, `nbd+unix:///?socket=PATH`), those of the control side
 //! are `http://HOST:PORT` or `unix:/path`. Sizes, addresses and cursors are bytes.
 
+mod error_body;
 mod migration;
 mod route;
 mod volume;
 
+pub use error_body::ErrorBody;
 pub use migration::{
     AbortRequest, AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, CommitReply,
-    CommitRequest, FinishCheckpoint, OwnReply, OwnRequest, PartyAddress, PauseRequest, ReadyReply,
-    ReadyRequest, ReceiveReply, ReceiveRequest, ReservedQuery, ReservedReply, RetireReply,
-    SendReply, SendRequest, SettleReply, SettleRequest, SlowDestination, TermReply, TermRequest,
-    VerifyReply, VerifyRequest,
+    CommitRequest, FinishCheckpoint, OwnReply, OwnRequest, PartyAddress, PauseRequest,
+    PromoteRequest, ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, ReservedQuery,
+    ReservedReply, RetireReply, SendReply, SendRequest, SettleReply, SettleRequest,
+    SlowDestination, TermReply, TermRequest, VerifyReply, VerifyRequest,
 };
 pub use route::{Arrangement, MoveReply, PrepareReply, PrepareRequest, RouteStatus};
 pub use volume::{DigestStatus, MigrationStatus, ProgramStatus, VolumeRole, VolumeStatus};

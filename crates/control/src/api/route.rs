@@ -1,11 +1,12 @@
 //! What the switch is asked and told. Paths begin with `/v1/routes`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::PartyAddress;
 
 /// `GET /v1/routes` gives a list of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RouteStatus {
     /// Name under which clients find the volume here.
     pub name: String,
@@ -29,7 +30,7 @@ pub struct RouteStatus {
 
 /// `POST /v1/routes/NAME/prepare`: a migration has begun; open everything that can fail towards the
 /// candidate, compare size and features. Repeated before the commit, it opens what is new.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PrepareRequest {
     /// Identity of the migration.
     pub migration: String,
@@ -43,7 +44,7 @@ pub struct PrepareRequest {
 }
 
 /// Answer to [`PrepareRequest`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PrepareReply {
     /// Client connections with a standby connection to the candidate.
     pub prepared: u64,
@@ -54,7 +55,7 @@ pub struct PrepareReply {
 /// Where a volume now lives. `POST /v1/routes/NAME/arrangement`, from the controller (the request of
 /// D2.6) or from the destination itself (D1.6). Answers when every connection sends its new requests
 /// there, at the latest after ten seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Arrangement {
     /// Identity of the migration that moved it.
     pub migration: String,
@@ -67,7 +68,7 @@ pub struct Arrangement {
 }
 
 /// Answer to [`Arrangement`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MoveReply {
     /// Connections whose new requests go to the owner.
     pub moved: u64,

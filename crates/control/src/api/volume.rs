@@ -1,11 +1,12 @@
 //! What a storage program tells of its volumes.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::PartyAddress;
 
 /// What a volume is at this storage program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VolumeRole {
     /// Serves clients on its own authority.
@@ -27,7 +28,7 @@ pub enum VolumeRole {
 }
 
 /// `GET /v1/volumes/NAME`; `GET /v1/volumes` gives a list of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VolumeStatus {
     /// Name of the volume.
     pub name: String,
@@ -58,7 +59,7 @@ pub struct VolumeStatus {
 }
 
 /// The part of [`VolumeStatus`] that exists only while a migration does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MigrationStatus {
     /// Identity of the migration, hexadecimal.
     pub id: String,
@@ -97,7 +98,7 @@ pub struct MigrationStatus {
 }
 
 /// A digest and the address up to which it holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DigestStatus {
     /// Name of the algorithm.
     pub algorithm: String,
@@ -110,7 +111,7 @@ pub struct DigestStatus {
 }
 
 /// `GET /v1/status`: the program itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProgramStatus {
     /// `target-src`, `target-dst` or `switch-proxy`.
     pub program: String,

@@ -15,6 +15,7 @@
 mod claim;
 mod commit;
 mod data_claimed;
+mod fingerprint;
 mod operation;
 mod resync;
 mod sweep;
@@ -37,7 +38,7 @@ use crate::in_flight::{InFlight, Mode, OpId};
 use operation::{Kind, OpState, Operation};
 
 /// What the owner is doing; see the drawing above.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     Owner,
     Sweeping(Box<Sweep>),
@@ -47,7 +48,7 @@ enum Phase {
 }
 
 /// The phase's name, for status and messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PhaseName {
     /// No migration.
     Owner,
@@ -73,7 +74,7 @@ pub enum ReadStart {
 }
 
 /// The owner of a volume.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     size: u64,
     phase: Phase,
@@ -196,7 +197,8 @@ impl Source {
 
     /// Begins an update: a write, a trim or a zeroing of the extent.
     pub fn begin_update(&mut self, session: SessionKey, extent: Extent) -> OpId {
-        self.admit(Operation::new(Kind::Update, session, extent), Mode::Exclusive)
+        let mode = if self.faults.unordered_updates { Mode::Shared } else { Mode::Exclusive };
+        self.admit(Operation::new(Kind::Update, session, extent), mode)
     }
 
     fn admit(&mut self, operation: Operation, mode: Mode) -> OpId {
@@ -373,10 +375,11 @@ impl Source {
     fn settle_operation(&mut self, id: OpId) {
         let outcome_known = !matches!(self.phase, Phase::Committing(_));
         let forwards = matches!(self.phase, Phase::Forwarding);
-        let Some((local_ok, held)) = self.operations.get(&id).and_then(Operation::finished) else {
-            return;
-        };
-        let state = match held {
+        let Some(operation) = self.operations.get(&id) else { return };
+        let Some((local_ok, held)) = operation.finished() else { return };
+        // I14: from the commit on the destination's copy counts, whatever failed here.
+        let failed = !local_ok && operation.kind == Kind::Update && (forwards || !outcome_known);
+        let state = match held.or(failed.then_some(operation.extent)) {
             Some(_) if !outcome_known => return,
             Some(_) if forwards => OpState::Forward,
             Some(extent) => {

@@ -71,12 +71,14 @@ pub(crate) async fn write_batches(
     loop {
         while let Some(batch) = owner.with(|source| source.take_log_batch()) {
             let change = Change { remove: batch.remove, add: batch.add };
+            blockferry_label::reached("source.log.writing");
             let written = tokio::task::spawn_blocking(move || {
                 let result = file.append(&change);
                 (file, result)
             });
             let Ok((back, result)) = written.await else { return };
             file = back;
+            blockferry_label::reached("source.log.durable");
             match result {
                 Ok(()) => owner.with(|source| source.log_durable(batch.id)),
                 Err(error) => {

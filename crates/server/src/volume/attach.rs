@@ -55,7 +55,15 @@ pub(super) async fn stay_attached(volume: Arc<Volume>, owner: Arc<Owner>, outgoi
                 owner.with(Source::detached);
                 owner.announce();
             }
-            Err(error) => outgoing.set_trouble(Some(format!("{error:#}"))),
+            Err(refusal) => {
+                outgoing.set_trouble(Some(format!("{refusal:#}")));
+                if let Some(generation) = volume.owner_by_promotion(&outgoing, &refusal).await {
+                    match volume.step_down(&outgoing, generation).await {
+                        Ok(()) => return,
+                        Err(error) => outgoing.set_trouble(Some(format!("{error:#}"))),
+                    }
+                }
+            }
         }
         tokio::select! {
             () = outgoing.stop.cancelled() => return,
@@ -83,7 +91,9 @@ async fn attach(volume: &Volume, owner: &Owner, outgoing: &Outgoing) -> Result<u
         source_boot: outgoing.source_boot().0,
     };
     let path = format!("/v1/volumes/{}/attach", volume.name);
+    blockferry_label::reached("source.attach.asking");
     let reply: AttachReply = outgoing.control.post(&path, &request).await?;
+    blockferry_label::reached("source.attach.answered");
     let stream = Frontier::from_text(&reply.digest_state).context("the destination's digest")?;
     outgoing.set_destination_boot(reply.destination_boot);
     let attached =
@@ -95,6 +105,7 @@ async fn attach(volume: &Volume, owner: &Owner, outgoing: &Outgoing) -> Result<u
         volume = %volume.name, epoch = reply.epoch, address = reply.reserved_address,
         "attached to the destination"
     );
+    blockferry_label::reached("source.attach.done");
     Ok(reply.epoch)
 }
 
@@ -203,22 +214,27 @@ async fn checkpoint(
     };
     let path = format!("/v1/volumes/{}/checkpoint", volume.name);
     owner.with(Source::checkpoint_begin);
+    blockferry_label::reached("source.checkpoint.asking");
     let reply: CheckpointReply =
         outgoing.control.post_within(&path, &request, CHECKPOINT_TIMEOUT).await?;
     let address = reply.reserved_address;
     let theirs = reply.digest.parse().context("the destination's digest")?;
     owner.with(|source| source.checkpoint_agree(address, theirs))?;
+    blockferry_label::reached("source.checkpoint.agreed");
     volume.store.call(Request::Flush).await.context("flushing the source volume")?;
+    blockferry_label::reached("source.checkpoint.flushed");
     let finish = FinishCheckpoint { checkpoint: request, reserved_address: address };
     let path = format!("/v1/volumes/{}/checkpoint/finish", volume.name);
     let _: serde_json::Value =
         outgoing.control.post_within(&path, &finish, CHECKPOINT_TIMEOUT).await?;
+    blockferry_label::reached("source.checkpoint.finished");
     let stream = owner.with(|source| {
         source.checkpoint_done(address);
         source.sweep().map(|sweep| sweep.digest_state())
     });
     if let Some(stream) = stream {
         volume.record(VolumeRecord::Durable { address, stream }).await?;
+        blockferry_label::reached("source.checkpoint.recorded");
     }
     Ok(())
 }

@@ -55,6 +55,7 @@ impl Volume {
         };
         if let (Some(outgoing), Some(begun)) = (outgoing, begun) {
             outgoing.saw_request(begun.elapsed());
+            blockferry_label::reached("source.client.answering");
         }
         answer
     }
@@ -124,10 +125,12 @@ impl Volume {
                     owner.with(|source| source.local_done(id, local.is_ok()));
                 }
                 Step::Apply { mirror: Some(part) } => {
+                    blockferry_label::reached("source.mirror.sending");
                     let mirrored = path.mirror.send(id, part_of(&request, part));
                     let applied = async {
                         let applied = self.store.call(request.clone()).await;
                         owner.with(|source| source.local_done(id, applied.is_ok()));
+                        blockferry_label::reached("source.mirror.applied");
                         applied
                     };
                     (local, ()) = tokio::join!(applied, mirrored);

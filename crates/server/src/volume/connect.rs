@@ -37,7 +37,7 @@ impl Volume {
         let generation = claim.map_or(Generation(DIRECT_GENERATION), |claim| claim.generation);
         let standby = claim.is_some_and(|claim| claim.standby);
         if role == Role::Client {
-            self.check_client(standby)?;
+            self.check_client(standby).inspect_err(|_| self.tell_latecomer(claim))?;
         }
         let purpose = match role {
             Role::Client => None,
@@ -80,6 +80,15 @@ impl Volume {
             (None, _) => Err(Refused::conflict("the volume takes part in another migration")),
             (Some((_, secret)), Some(token)) if same(&token.to_string(), &secret) => Ok(()),
             _ => Err(Refused::Token),
+        }
+    }
+
+    /// A switch that was away while the volume moved, and still comes here after the source has
+    /// retired, is told where the volume lives.
+    fn tell_latecomer(self: &Arc<Self>, claim: Option<&RoleClaim>) {
+        let told = claim.map(|claim| claim.arrangement.clone()).unwrap_or_default();
+        if matches!(self.stage(), Stage::Retired) && !told.is_empty() {
+            self.tell_arrangement(told);
         }
     }
 
@@ -127,7 +136,7 @@ impl Volume {
         }
     }
 
-    fn client_path(
+    pub(super) fn client_path(
         self: &Arc<Self>,
         key: SessionKey,
         session: SessionId,
@@ -148,10 +157,13 @@ impl Volume {
     /// Makes a fence durable once nothing older of the session executes here (I13).
     pub(crate) async fn fence(self: &Arc<Self>, fence: &FenceRequest) -> anyhow::Result<()> {
         self.sessions.fence(fence.session, fence.generation).await;
+        blockferry_label::reached("storage.fence.drained");
         let record = VolumeRecord::Fence {
             session: fence.session.to_string(),
             generation: fence.generation.0,
         };
-        self.record(record).await
+        self.record(record).await?;
+        blockferry_label::reached("storage.fence.recorded");
+        Ok(())
     }
 }

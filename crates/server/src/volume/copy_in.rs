@@ -45,13 +45,16 @@ impl Volume {
                 Ok((destination.stream().clone(), destination.is_pristine(extent.start())))
             })
             .map_err(|refusal: Refusal| Failure::new(Errno::Inval, refusal.to_string()))?;
+        blockferry_label::reached("destination.copy.begun");
         push(&mut stream, &request);
         let written = match pristine {
             true => thin::write_where_nothing_is(&*self.store, request).await,
             false => self.store.call(request).await,
         };
+        blockferry_label::reached("destination.copy.written");
         let stream = written.is_ok().then_some(stream);
         receiver.with(|destination| destination.copy_done(stream));
+        blockferry_label::reached("destination.copy.moved");
         written
     }
 }

@@ -51,6 +51,7 @@ impl Volume {
         let noted = Noted::of(extent.start(), &pieces, self.info.size);
         owner.with(|source| source.note_copied(noted));
         self.count(&parts);
+        blockferry_label::reached("source.copy.read");
         Ok(Reply::Read(parts))
     }
 
@@ -158,7 +159,10 @@ async fn claim(owner: &Owner, epoch: u64, extent: Extent, data: u64) -> Result<(
     };
     let id = owner.with(|source| source.claim(epoch, extent, data)).map_err(refused)?;
     let _claiming = Claiming(owner, id);
-    owner.claimed(id).await.map_err(refused)
+    blockferry_label::reached("source.claim.made");
+    owner.claimed(id).await.map_err(refused)?;
+    blockferry_label::reached("source.claim.granted");
+    Ok(())
 }
 
 /// A claim that somebody waits for.

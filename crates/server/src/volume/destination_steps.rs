@@ -9,13 +9,14 @@ use blockferry_control::api::{
     AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, FinishCheckpoint, OwnReply,
     OwnRequest, ReadyReply, ReadyRequest, ReservedQuery, ReservedReply,
 };
-use blockferry_device::{Device, Request};
-use blockferry_migration::destination::Phase;
+use blockferry_device::{Device, Failure, Request};
+use blockferry_migration::destination::Destination;
 use blockferry_migration::record::VolumeRecord;
 use blockferry_migration::source::Source;
 use blockferry_nbd_session::{Role, RoleClaim};
 
 use super::owner::Owner;
+use super::receiver::Receiver;
 use super::steps::{Refused, Step};
 use super::{Stage, Volume};
 
@@ -25,9 +26,11 @@ impl Volume {
         self.authenticated(&request.migration, &request.token)?;
         let receiver =
             self.receiver().ok_or_else(|| Refused::conflict("the destination owns the volume"))?;
-        let attach = receiver.attach(BootId(request.source_boot));
+        blockferry_label::reached("destination.attach.asked");
+        let attach = receiver.attach(BootId(request.source_boot), &*self.store);
         let stop = self.sessions.stop_roles(&[Role::Copy, Role::Mirror]);
         let (attached, ()) = tokio::join!(attach, stop);
+        blockferry_label::reached("destination.attach.fenced");
         Ok(AttachReply {
             destination_boot: self.program.boot.0,
             reserved_address: attached.reserved,
@@ -63,7 +66,9 @@ impl Volume {
         let (reserved_address, digest) = receiver
             .with(|destination| destination.checkpoint_begin(request.epoch))
             .map_err(Refused::conflict)?;
-        self.flush_store().await?;
+        blockferry_label::reached("destination.checkpoint.begun");
+        self.flush_store(&receiver).await?;
+        blockferry_label::reached("destination.checkpoint.flushed");
         Ok(CheckpointReply { reserved_address, digest: digest.to_string() })
     }
 
@@ -82,14 +87,28 @@ impl Volume {
             .read(|d| d.checkpoint_state(checkpoint.epoch, address).map(|s| s.to_text()))
             .map_err(Refused::conflict)?;
         self.record(VolumeRecord::Durable { address, stream }).await?;
+        blockferry_label::reached("destination.checkpoint.recorded");
         receiver.with(|destination| destination.checkpoint_done(address));
+        blockferry_label::reached("destination.checkpoint.done");
         Ok(())
     }
 
-    pub(super) async fn flush_store(&self) -> Step<()> {
+    /// Flushes; one that fails is as good as a restart.
+    pub(super) async fn flush_store(&self, receiver: &Receiver) -> Step<()> {
         let flushed = self.store.call(Request::Flush).await;
+        if let Err(failure) = &flushed {
+            self.may_have_lost(receiver, failure);
+        }
         flushed.context("flushing the volume").map_err(Refused::Internal)?;
         Ok(())
+    }
+
+    /// The store could not make durable what it had answered. Whatever no checkpoint covers may be
+    /// gone, so the source has to attach again, which copies and sends it once more (I9).
+    pub(super) fn may_have_lost(&self, receiver: &Receiver, failure: &Failure) {
+        tracing::warn!(volume = %self.name, %failure,
+            "the store may have lost what no checkpoint covers; the source has to attach again");
+        receiver.with(Destination::flush_failed);
     }
 
     /// `/ready`, at the destination: write-through first, then flush, then the record, so that what
@@ -99,19 +118,24 @@ impl Volume {
         self.check_term(request.term).await?;
         let receiver =
             self.receiver().ok_or_else(|| Refused::conflict("the destination owns the volume"))?;
+        blockferry_label::reached("destination.ready.asked");
         receiver
             .with(|destination| destination.ready_begin(request.epoch))
             .map_err(Refused::conflict)?;
+        blockferry_label::reached("destination.ready.write-through");
         let begun = Instant::now();
-        self.flush_store().await?;
+        self.flush_store(&receiver).await?;
         let flush_seconds = begun.elapsed().as_secs_f64();
+        blockferry_label::reached("destination.ready.flushed");
         let generation = self.state().generation.next();
         let _step = receiver.steps.lock().await;
         let (attempt, generation) = (request.attempt, generation.0);
         self.record(VolumeRecord::Ready { attempt, generation }).await?;
+        blockferry_label::reached("destination.ready.recorded");
         receiver
             .with(|destination| destination.ready_durable(request.epoch, Attempt(attempt)))
             .map_err(Refused::conflict)?;
+        blockferry_label::reached("destination.ready.answering");
         Ok(ReadyReply { generation, flush_seconds, boot: self.program.boot.0 })
     }
 
@@ -142,17 +166,28 @@ impl Volume {
         if let Stage::Owner(_) = self.stage() {
             return Ok(OwnReply { generation: self.state().generation.0 });
         }
-        // I10: only a side that promised to be ready can have been committed to.
-        if !matches!(receiver.read(|d| d.phase()), Phase::Ready(_)) {
+        // I10: only a side that promised to be ready can have been committed to. What came between
+        // does not take the promise back: it was kept when the record became durable.
+        if receiver.read(Destination::promised).is_none() {
             return Err(Refused::conflict("the destination is not ready"));
         }
         if self.state().generation.next().0 != generation {
             return Err(Refused::conflict("that is not the generation that was made ready"));
         }
+        blockferry_label::reached("destination.own.begun");
         self.record(VolumeRecord::Owned { generation }).await?;
+        blockferry_label::reached("destination.own.recorded");
+        // Whatever was answered up to here is durable (I8), so nothing that was lost matters.
+        if receiver.read(Destination::is_idle) {
+            self.store.forget_losses();
+        }
         let source = Source::new(self.info.size, self.faults());
         self.set_stage(Stage::Owner(Arc::new(Owner::new(source))));
         tracing::info!(volume = %self.name, generation, "owner from now on");
+        blockferry_label::reached("destination.own.owner");
         Ok(OwnReply { generation })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,10 @@ impl ForwardPath {
                 }
             }
         };
-        path.call(request).await
+        blockferry_label::reached("source.forward.sending");
+        let answer = path.call(request).await;
+        blockferry_label::reached("source.forward.answered");
+        answer
     }
 
     /// Opens the path before it is needed, so that the commit has nothing left that can fail.

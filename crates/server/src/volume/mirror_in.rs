@@ -42,11 +42,29 @@ impl Volume {
                 Ok(destination.is_write_through())
             })
             .map_err(|refusal: blockferry_migration::destination::Refusal| {
+                blockferry_label::reached("destination.mirror.refused");
                 Failure::new(Errno::Inval, refusal.to_string())
             })?;
         let _mirroring = Mirroring(receiver);
+        if !request.is_write() {
+            return self.store.call(request).await;
+        }
         // Until Ready the source is the authority, and this side's disk must not cost the client.
-        self.store.call(with_fua(request, through)).await
+        blockferry_label::reached("destination.mirror.begun");
+        let mut written = self.store.call(with_fua(request, through)).await;
+        blockferry_label::reached("destination.mirror.executed");
+        // Asked again after the write: either Ready's own flush comes later, or this one counts (I8).
+        let must_be_durable = receiver.read(Destination::is_write_through);
+        if must_be_durable && !through && written.is_ok() {
+            written = self.store.call(Request::Flush).await;
+        }
+        match &written {
+            Err(failure) if must_be_durable && failure.errno == Errno::Io => {
+                self.may_have_lost(receiver, failure);
+            }
+            _ => {}
+        }
+        written
     }
 
     /// Executes a forwarded request. The first one proves the commit (D1.5).
@@ -57,6 +75,7 @@ impl Volume {
         path: &ClientPath,
         request: Request,
     ) -> Result<Reply, Failure> {
+        blockferry_label::reached("destination.forward.arrived");
         if self.receiver().is_some() {
             self.own_by_proof(claim).await.map_err(|refused| {
                 Failure::new(Errno::Shutdown, format!("not the owner: {refused}"))

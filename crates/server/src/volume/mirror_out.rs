@@ -72,6 +72,10 @@ impl MirrorLane {
     /// Sends a mirrored part and reports its outcome to the owner's machine.
     pub(super) async fn send(&self, id: OpId, request: Request) {
         let outcome = self.outcome(request).await;
+        blockferry_label::reached(match outcome {
+            MirrorOutcome::Refused { .. } => "source.mirror.refused",
+            _ => "source.mirror.answered",
+        });
         if let Some(owner) = self.volume.upgrade().and_then(|volume| volume.owner()) {
             owner.with(|source| source.mirror_done(id, outcome));
         }
@@ -268,6 +272,7 @@ impl MirrorLane {
             self.lock().open.take();
             link.abort();
         }
+        blockferry_label::reached("source.lane.opened");
         opened
     }
 

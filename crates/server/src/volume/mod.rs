@@ -16,6 +16,7 @@ mod mirror_in;
 mod mirror_out;
 mod outgoing;
 mod owner;
+mod promotion;
 mod receiver;
 mod resync;
 mod sessions;
@@ -26,14 +27,16 @@ mod thin;
 mod throttle;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use blockferry_block::{BootId, Generation, SessionId, VolumeName};
-use blockferry_device::{Device, DeviceInfo, Errno, Failure};
+use blockferry_device::{DeviceInfo, Errno, Failure};
 use blockferry_migration::Faults;
 use blockferry_migration::digest::Frontier;
 use blockferry_migration::record::{Part, VolumeRecord, VolumeState};
 use blockferry_migration::source::Source;
+use blockferry_store::Store;
 
 use crate::program::Context as Program;
 pub(crate) use activity::ActivityFile;
@@ -43,6 +46,7 @@ use outgoing::Outgoing;
 use owner::Owner;
 use receiver::Receiver;
 use sessions::Sessions;
+pub(crate) use status::features;
 pub(crate) use steps::Refused;
 
 /// What begins a refusal to serve a client here; the switch then asks where the owner is.
@@ -65,7 +69,7 @@ pub(crate) enum Stage {
 pub(crate) struct Volume {
     pub(crate) name: VolumeName,
     pub(crate) info: DeviceInfo,
-    pub(crate) store: Arc<dyn Device>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) program: Arc<Program>,
     pub(crate) sessions: Sessions,
     stage: RwLock<Stage>,
@@ -74,6 +78,8 @@ pub(crate) struct Volume {
     state: RwLock<VolumeState>,
     faults: Faults,
     lanes: Lanes,
+    /// When a former owner that forwards was found after a restart.
+    forwards_again_since: Option<Instant>,
 }
 
 impl Volume {
@@ -82,7 +88,7 @@ impl Volume {
     pub(crate) fn open(
         program: Arc<Program>,
         name: VolumeName,
-        store: Arc<dyn Device>,
+        store: Arc<dyn Store>,
         book: Book,
     ) -> Result<Arc<Self>> {
         let state = book.state().clone();
@@ -104,6 +110,7 @@ impl Volume {
             name,
             program,
             lanes: Lanes::default(),
+            forwards_again_since: (state.part == Part::Forwarding).then(Instant::now),
         });
         if matches!(state.part, Part::Source | Part::Forwarding) {
             volume.resume_outgoing(&state)?;
@@ -115,7 +122,7 @@ impl Volume {
     pub(crate) fn open_created(
         program: Arc<Program>,
         name: VolumeName,
-        store: Arc<dyn Device>,
+        store: Arc<dyn Store>,
         book: Book,
     ) -> Result<Arc<Self>> {
         let volume = Self::open(program, name, store, book)?;
@@ -163,8 +170,15 @@ impl Volume {
         }
     }
 
-    /// Makes a record durable before anybody acts on it.
+    /// Makes a record durable before anybody acts on it. Once begun it is made, even if whoever
+    /// waits for it does not any more.
     pub(crate) async fn record(self: &Arc<Self>, record: VolumeRecord) -> Result<()> {
+        let volume = Arc::clone(self);
+        let recorded = tokio::spawn(async move { volume.append(record).await });
+        recorded.await.context("the record's task failed")?
+    }
+
+    async fn append(&self, record: VolumeRecord) -> Result<()> {
         let mut guard = self.book.lock().await;
         let mut book = guard.take().context("the volume's journal is closed")?;
         let appended = tokio::task::spawn_blocking(move || {

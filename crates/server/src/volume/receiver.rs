@@ -6,6 +6,7 @@ use blockferry_block::{Attempt, BootId};
 use blockferry_migration::Faults;
 use blockferry_migration::destination::{Attached, Destination, Refusal};
 use blockferry_migration::digest::Frontier;
+use blockferry_store::Store;
 use tokio::sync::Notify;
 
 /// The machine and those who wait for it.
@@ -67,14 +68,21 @@ impl Receiver {
         self.changed.notified()
     }
 
-    /// Fences what was, waits until nothing of it executes, and falls back to `W_durable`.
-    pub(crate) async fn attach(&self, source: BootId) -> Attached {
+    /// Fences what was, waits until nothing of it executes, and falls back to `W_durable`. What lies
+    /// above or is unflushed comes once more, so what the store may have lost is dealt with (I9).
+    pub(crate) async fn attach(&self, source: BootId, store: &dyn Store) -> Attached {
         let _step = self.steps.lock().await;
         self.with(|destination| destination.attach_begin(source));
         loop {
             let mut changed = std::pin::pin!(self.changed());
             changed.as_mut().enable();
-            match self.with_quietly(Destination::attach_finish) {
+            let finished = self.with_quietly(|destination| {
+                if destination.is_idle() {
+                    store.forget_losses();
+                }
+                destination.attach_finish()
+            });
+            match finished {
                 Ok(attached) => return attached,
                 Err(Refusal::Busy) => changed.await,
                 Err(other) => unreachable!("an attach refuses only while it is busy: {other}"),

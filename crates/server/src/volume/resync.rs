@@ -54,6 +54,7 @@ pub(super) async fn run(
 async fn resync(volume: &Volume, owner: &Owner, lane: &MirrorLane, id: OpId, extent: Extent) {
     match owner.step(id).await {
         Step::Apply { .. } => {
+            blockferry_label::reached("source.resync.locked");
             let outcome = send_again(volume, lane, extent).await;
             if outcome != MirrorOutcome::Executed {
                 tokio::time::sleep(PAUSE).await;
@@ -74,6 +75,7 @@ async fn send_again(volume: &Volume, lane: &MirrorLane, extent: Extent) -> Mirro
             return MirrorOutcome::Failed;
         }
     };
+    blockferry_label::reached("source.resync.read");
     let mut offset = extent.start();
     for part in parts {
         let length = part.len();
@@ -83,6 +85,7 @@ async fn send_again(volume: &Volume, lane: &MirrorLane, extent: Extent) -> Mirro
         }
         offset += length;
     }
+    blockferry_label::reached("source.resync.sent");
     MirrorOutcome::Executed
 }
 

@@ -27,6 +27,10 @@ const SETTLE_WAIT: Duration = Duration::from_secs(1);
 /// A source that was told to migrate has to be attached within this time.
 const ATTACH_WAIT: Duration = Duration::from_secs(10);
 
+/// Clients of a source that was restarted come back within this time: a path that nobody uses looks
+/// every 5 s whether its server is there again.
+const RETURN_MAX: Duration = Duration::from_secs(10);
+
 /// How often a condition that nothing announces is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -62,6 +66,7 @@ impl Volume {
         let state = self.state();
         match (state.part, &state.migration) {
             (Part::Owner, _) => {
+                blockferry_label::reached("source.send.asked");
                 let record = VolumeRecord::Sending {
                     migration: checked::<MigrationId>(&request.migration, "migration")?,
                     token: checked::<Token>(&request.token, "token")?,
@@ -72,11 +77,14 @@ impl Volume {
                     throttle: request.slow_destination == SlowDestination::Throttle,
                 };
                 self.record(record).await?;
+                blockferry_label::reached("source.send.recorded");
                 self.record(VolumeRecord::Term { term: request.term }).await?;
+                blockferry_label::reached("source.send.term-recorded");
                 let owner = self.owner().ok_or_else(|| Refused::conflict("not the owner"))?;
                 self.remove_activity_log().await;
                 owner.with(Source::begin);
                 self.resume_outgoing(&self.state())?;
+                blockferry_label::reached("source.send.begun");
             }
             (Part::Source, Some(known)) if known.migration == request.migration => {
                 self.check_term(request.term).await?;
@@ -100,6 +108,7 @@ impl Volume {
                 }
             });
             if let Some((epoch, reserved_address)) = attached {
+                blockferry_label::reached("source.send.answering");
                 return Ok(SendReply {
                     boot: self.program.boot.0,
                     destination_boot: outgoing.destination_boot().0,
@@ -122,6 +131,7 @@ impl Volume {
         self.migration(&request.migration)?;
         self.check_term(request.term).await?;
         let owner = self.owner().ok_or_else(|| Refused::conflict("not the owner"))?;
+        blockferry_label::reached("source.settle.asked");
         let attempt = self.attempt(&owner).await?;
         let deadline = Instant::now() + SETTLE_WAIT;
         loop {
@@ -132,12 +142,14 @@ impl Volume {
             };
             if missing.is_none() {
                 self.open_forward_paths().await;
+                blockferry_label::reached("source.settle.paths-open");
             }
             if missing.is_none() || Instant::now() > deadline {
                 let epoch = owner.with(|source| match source.sweep()?.attachment() {
                     Attachment::Attached { epoch } => Some(epoch),
                     Attachment::Detached => None,
                 });
+                blockferry_label::reached("source.settle.answering");
                 return Ok(SettleReply {
                     settled: missing.is_none() && epoch.is_some(),
                     attempt: attempt.0,
@@ -157,6 +169,7 @@ impl Volume {
         }
         let attempt = last.next();
         self.record(VolumeRecord::Attempt { attempt: attempt.0 }).await?;
+        blockferry_label::reached("source.settle.attempt-recorded");
         Ok(attempt)
     }
 
@@ -173,6 +186,7 @@ impl Volume {
         if outgoing.destination_boot() != BootId(request.destination_boot) {
             return Err(Refused::conflict("the destination was restarted since it was ready"));
         }
+        blockferry_label::reached("source.commit.asked");
         let begun = owner.with(|source| source.commit_begin(Attempt(request.attempt)));
         if let Err(refusal) = begun {
             owner.with(Source::unsettle);
@@ -184,6 +198,7 @@ impl Volume {
             }
         });
         let generation = state.generation.next().0;
+        blockferry_label::reached("source.commit.begun");
         let record = VolumeRecord::Committed { attempt: request.attempt, generation };
         if let Err(error) = self.record(record).await {
             // Nobody knows whether the record is durable; only a restart can tell.
@@ -191,9 +206,11 @@ impl Volume {
                 "the commit record could not be written; stopping, the journal decides");
             std::process::exit(1);
         }
+        blockferry_label::reached("source.commit.recorded");
         outgoing.stop.cancel();
         owner.with(Source::commit_durable);
         owner.announce();
+        blockferry_label::reached("source.commit.forwarding");
         tracing::info!(volume = %self.name, generation, "committed; forwarding from now on");
         Ok(CommitReply { generation })
     }
@@ -224,14 +241,21 @@ impl Volume {
         let sessions = self.sessions.clients();
         match self.state().part {
             Part::Retired => Ok(RetireReply { retired: true, sessions: 0 }),
-            Part::Forwarding if sessions == 0 => {
+            Part::Forwarding if sessions == 0 && !self.clients_may_come_back() => {
+                blockferry_label::reached("source.retire.asked");
                 self.record(VolumeRecord::Retired).await?;
+                blockferry_label::reached("source.retire.recorded");
                 self.set_stage(Stage::Retired);
                 Ok(RetireReply { retired: true, sessions })
             }
             Part::Forwarding => Ok(RetireReply { retired: false, sessions }),
             _ => Err(Refused::conflict("the volume has not been moved away from here")),
         }
+    }
+
+    /// Those that lost a former owner which was restarted do not all come back at once.
+    fn clients_may_come_back(&self) -> bool {
+        self.forwards_again_since.is_some_and(|since| since.elapsed() < RETURN_MAX)
     }
 
     /// `/pause` and `/unpause`, at the source.

@@ -56,7 +56,8 @@ fn allocated(backing: &str) -> Option<u64> {
     Some(metadata.blocks() * BLOCK)
 }
 
-fn features(features: &Features) -> Vec<String> {
+/// What a volume offers its clients, by name.
+pub(crate) fn features(features: &Features) -> Vec<String> {
     let named = [
         ("flush", features.flush),
         ("fua", features.fua),

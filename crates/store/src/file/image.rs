@@ -178,6 +178,11 @@ impl Image {
         self.refuse_after_lost_write()
     }
 
+    /// What was lost will be written again.
+    pub(super) fn forget_losses(&self) {
+        self.lost_write.store(false, Ordering::SeqCst);
+    }
+
     fn refuse_after_lost_write(&self) -> Result<(), Failure> {
         match self.lost_write.load(Ordering::SeqCst) {
             true => Err(Failure::new(Errno::Io, "an earlier write to the disk was lost")),

@@ -17,9 +17,9 @@ use bytes::Bytes;
 
 use self::image::Image;
 use self::zero::Zeroing;
-use crate::StoreError;
 use crate::pool::Pool;
 use crate::segments::SEGMENTS_MAX;
+use crate::{Store, StoreError};
 
 /// Longest read in bytes that is tried on the caller's thread: copying more takes longer than
 /// handing it over.
@@ -164,6 +164,12 @@ impl Device for FileStore {
             }
             Request::BlockStatus { extent, one } => self.block_status(extent, one),
         }
+    }
+}
+
+impl Store for FileStore {
+    fn forget_losses(&self) {
+        self.image.forget_losses();
     }
 }
 

@@ -4,11 +4,14 @@
 //! safe because overlapping writes wait for each other: nothing else touches a range between the
 //! two times that a write to it may be executed.
 //!
+//! A server that comes back may have lost what it had answered and not flushed. Nobody tells, so
+//! after such a reconnection every flush fails until the store's user has dealt with it.
+//!
 //! What it cannot do: a foreign server does not tell whether a request of the lost connection is
-//! still executing there, and what it had answered but not flushed when it crashed it may lose;
-//! every NBD client that reconnects lives with both.
+//! still executing there; every NBD client that reconnects lives with that.
 
 mod blocks;
+mod losses;
 mod ranges;
 mod upstream;
 
@@ -26,7 +29,7 @@ use bytes::{Bytes, BytesMut};
 use self::blocks::Blocks;
 use self::ranges::Ranges;
 use self::upstream::Upstream;
-use crate::StoreError;
+use crate::{Store, StoreError};
 
 /// How long a request waits for a server that is away before it fails: less than the block layer's
 /// own 30 s, after which some clients send it again by themselves.
@@ -74,13 +77,23 @@ impl RemoteStore {
         }
         let mut info = DeviceInfo::new(server.size, offered(server.features));
         info.block_size_preferred = server.block_size_preferred.max(info.block_size_preferred);
-        let remote = Remote {
+        let remote = Arc::new(Remote {
             upstream,
             blocks: Blocks::new(block),
             writes: Ranges::default(),
             tells_holes: server.features.block_status,
-        };
-        Ok(Self { info, remote: Arc::new(remote) })
+        });
+        if server.features.flush && !server.features.read_only {
+            tokio::spawn(flush_earlier(Arc::clone(&remote)));
+        }
+        Ok(Self { info, remote })
+    }
+}
+
+/// Makes durable what an earlier run of this program wrote: were it lost later, nobody would know.
+async fn flush_earlier(remote: Arc<Remote>) {
+    if let Err(failure) = remote.upstream.ask(Request::Flush).await {
+        tracing::warn!(%failure, "what an earlier run wrote cannot be made durable");
     }
 }
 
@@ -110,6 +123,12 @@ impl Device for RemoteStore {
         Box::pin(async move {
             executed.await.unwrap_or_else(|error| Err(Failure::new(Errno::Io, error.to_string())))
         })
+    }
+}
+
+impl Store for RemoteStore {
+    fn forget_losses(&self) {
+        self.remote.upstream.losses().forget();
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::losses::Losses;
 use crate::StoreError;
 
 /// Time between two tries to reach the server.
@@ -21,6 +22,7 @@ pub(super) struct Upstream {
     /// What the server told first; it has to be the same each time.
     info: DeviceInfo,
     patience: Duration,
+    losses: Losses,
     state: Mutex<State>,
 }
 
@@ -44,12 +46,17 @@ impl Upstream {
             .map_err(|source| StoreError::Remote { uri: uri.clone(), source: Box::new(source) })?;
         let info = *link.info();
         let state = Mutex::new(State { link: Some(link), serial: 0, failed: None });
-        Ok(Self { uri, options, info, patience, state })
+        Ok(Self { uri, options, info, patience, losses: Losses::default(), state })
     }
 
     /// What the server told of the export.
     pub(super) fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    /// What the server may have lost.
+    pub(super) fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     /// Sends the request until it is answered. A request whose answer was lost is sent again, so
@@ -58,9 +65,12 @@ impl Upstream {
         let mut away_since: Option<Instant> = None;
         loop {
             let why = match self.link().await {
-                Ok((serial, link)) => match link.request(request.clone()).await {
+                Ok((serial, link)) => match self.once(serial, &link, &request).await {
                     Ok(reply) => return Ok(reply),
                     Err(CallError::Refused(failure)) if failure.errno != Errno::Shutdown => {
+                        if request == Request::Flush {
+                            self.losses.flush_failed();
+                        }
                         return Err(failure);
                     }
                     // A server that shuts down may come back; its client need not know.
@@ -78,6 +88,19 @@ impl Upstream {
                 Some(_) => sleep(RETRY_PAUSE).await,
             }
         }
+    }
+
+    /// Sends the request over one link, and keeps account of what may be lost with it.
+    async fn once(&self, serial: u64, link: &Link, request: &Request) -> Result<Reply, CallError> {
+        let flush = (*request == Request::Flush).then(|| self.losses.flush(serial));
+        let reply = link.request(request.clone()).await?;
+        if request.is_write() && !request.fua() {
+            self.losses.answered(serial);
+        }
+        if let Some(flush) = flush {
+            self.losses.flushed(flush).map_err(CallError::Refused)?;
+        }
+        Ok(reply)
     }
 
     /// The present link, or a new one.
@@ -122,11 +145,8 @@ impl Upstream {
         link.abort();
         let mut state = self.state.lock().await;
         if state.serial == serial && state.link.take().is_some() {
-            warn!(
-                uri = self.uri, %error,
-                "the link to the volume's server was lost; if the server itself failed, it may \
-                 have lost what it had not flushed"
-            );
+            self.losses.link_lost(serial);
+            warn!(uri = self.uri, %error, "the link to the volume's server was lost");
         }
         error.to_string()
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use blockferry_device::{Answer, Device, DeviceInfo, Failure, Request};
 
+use crate::Store;
+
 /// A device that does not execute the requests for which `verdict` returns a failure.
 pub struct Faulty<D, F> {
     inner: D,
@@ -41,5 +43,15 @@ where
 impl<D: fmt::Debug, F> fmt::Debug for Faulty<D, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Faulty").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<D, F> Store for Faulty<D, F>
+where
+    D: Store,
+    F: Fn(&Request) -> Option<Failure> + Send + Sync + 'static,
+{
+    fn forget_losses(&self) {
+        self.inner.forget_losses();
     }
 }

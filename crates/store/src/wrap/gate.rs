@@ -7,6 +7,8 @@ use std::sync::Arc;
 use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Request};
 use tokio::sync::watch;
 
+use crate::Store;
+
 /// A device that holds the requests `is_held` picks until the gate is opened. Requests to it are to
 /// be made inside a tokio runtime.
 pub struct Gate<D, F> {
@@ -81,5 +83,15 @@ impl<D: fmt::Debug, F> fmt::Debug for Gate<D, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = *self.state.borrow();
         f.debug_struct("Gate").field("inner", &self.inner).field("state", &state).finish()
+    }
+}
+
+impl<D, F> Store for Gate<D, F>
+where
+    D: Store,
+    F: Fn(&Request) -> bool + Send + Sync + 'static,
+{
+    fn forget_losses(&self) {
+        self.inner.forget_losses();
     }
 }

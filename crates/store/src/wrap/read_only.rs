@@ -2,6 +2,8 @@
 
 use blockferry_device::{Answer, Device, DeviceInfo, Features, Request};
 
+use crate::Store;
+
 /// A device that refuses every write with `EPERM`.
 #[derive(Debug)]
 pub struct ReadOnly<D> {
@@ -35,5 +37,11 @@ impl<D: Device> Device for ReadOnly<D> {
             Err(failure) => Box::pin(std::future::ready(Err(failure))),
             Ok(()) => self.inner.call(request),
         }
+    }
+}
+
+impl<D: Store> Store for ReadOnly<D> {
+    fn forget_losses(&self) {
+        self.inner.forget_losses();
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests of this crate say to devices, and how they read the answers.
 #![allow(dead_code, reason = "each test program uses some of it")]
 
+pub(crate) mod forgetful;
 pub(crate) mod server;
 
 use std::path::Path;

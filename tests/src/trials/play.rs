@@ -1,0 +1,187 @@
+//! The course of a trial: a migration to its end and the retirement of the source, by as many runs of
+//! the controller as it takes, while the blows fall.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use blockferry_checker::{LoadHandle, Report};
+use serde_json::Value;
+
+use super::stage::Stage;
+use super::trial::{Blow, Fault, Party, Point};
+use crate::cast::{Outcome, Process, load, moves_on};
+
+/// How long a stop lasts.
+const STOP: Duration = Duration::from_secs(5);
+
+/// How long the network holds everything back.
+const HELD: Duration = Duration::from_secs(3);
+
+/// How long new connections are refused after the old ones were cut.
+const REFUSED: Duration = Duration::from_millis(500);
+
+/// Longest pause between a death and the restart.
+const DEAD_MAX_MS: u64 = 400;
+
+/// Pause between two runs of the controller.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// Runs of the controller after which it will not come to an end.
+const RUNS_MAX: u32 = 25;
+
+/// The whole course may take this long: what is away for seconds comes back, and nothing else waits.
+const PLAY_MAX: Duration = Duration::from_secs(150);
+
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(4);
+
+/// What the controller's last words of a migration were.
+pub(super) struct Played {
+    pub(super) done: Value,
+}
+
+impl Stage {
+    /// Plays it to its end.
+    pub(super) async fn play(&mut self) -> Result<Played> {
+        let begun = Instant::now();
+        let mut runs = 1;
+        let mut done = None;
+        self.running = Some(self.controller("migrate"));
+        loop {
+            self.strike().await?;
+            if let Some(controller) = self.running.take_if(|run| run.process.ended().is_some()) {
+                let outcome = controller.end().await;
+                if outcome.code.is_none() {
+                    self.coming.retain(|blow| !is_call_of(Party::Controller, blow));
+                }
+                let next = match (&done, outcome.code) {
+                    (None, Some(0)) => {
+                        done = Some(outcome.last());
+                        "retire"
+                    }
+                    (Some(done), Some(0)) => return Ok(Played { done: done.clone() }),
+                    (Some(_), _) => "retire",
+                    (None, _) => again(&outcome),
+                };
+                runs += 1;
+                ensure!(runs <= RUNS_MAX, "{runs} runs of the controller: {:?}", outcome.err);
+                if outcome.code != Some(0) {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                self.running = Some(self.controller(next));
+            }
+            ensure!(begun.elapsed() < PLAY_MAX, "no end: {}", self.stands().await?);
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Starts the load, and waits until it works. A system call may kill somebody before.
+    pub(super) async fn begin_load(&mut self) -> Result<LoadHandle> {
+        let config = self.load_config();
+        let uri = self.cluster.uri();
+        let connections = self.trial.connections;
+        let mut loading = std::pin::pin!(async {
+            let load = load(&uri, connections, config).await;
+            moves_on(&load).await;
+            load
+        });
+        loop {
+            tokio::select! {
+                load = &mut loading => return Ok(load),
+                () = tokio::time::sleep(LOOK) => self.strike().await?,
+            }
+        }
+    }
+
+    /// Ends the load once it has gone on. A system call may kill somebody even now.
+    pub(super) async fn end_load(&mut self, load: LoadHandle) -> Result<Report> {
+        let mut ending = std::pin::pin!(async {
+            moves_on(&load).await;
+            load.stop().await
+        });
+        let report = loop {
+            tokio::select! {
+                report = &mut ending => break report,
+                () = tokio::time::sleep(LOOK) => self.strike().await?,
+            }
+        };
+        self.strike().await?;
+        Ok(report)
+    }
+
+    /// Lets a blow fall whose moment has come.
+    async fn strike(&mut self) -> Result<()> {
+        for party in [Party::Source, Party::Destination, Party::Switch, Party::Controller] {
+            let Some(process) = self.process(party) else { continue };
+            let (stopped, ended) = (process.is_stopped(), process.ended());
+            let Some(at) = self.coming.iter().position(|blow| blow.party == party) else {
+                ensure!(
+                    ended.is_none() || party == Party::Controller,
+                    "the {party} has ended by itself: {ended:?}"
+                );
+                continue;
+            };
+            let dead = ended.is_some() && is_call_of(party, &self.coming[at]);
+            if !(stopped || dead) || (dead && party == Party::Controller) {
+                continue;
+            }
+            let blow = self.coming.remove(at).context("a blow that was there")?;
+            self.fall(blow).await?;
+        }
+        Ok(())
+    }
+
+    async fn fall(&mut self, blow: Blow) -> Result<()> {
+        let party = blow.party;
+        match blow.fault {
+            Fault::Kill => {
+                self.struck(party)?.kill9();
+                if party == Party::Controller {
+                    return Ok(());
+                }
+                self.stands().await?;
+                let pause = self.trial.seed.wrapping_mul(137) % DEAD_MAX_MS;
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                self.restart(party).await;
+            }
+            Fault::Stop => {
+                tokio::time::sleep(STOP).await;
+                self.struck(party)?.cont();
+            }
+            cut => {
+                self.relays.cut(party, cut, self.trial.seed);
+                self.struck(party)?.cont();
+                let hard = matches!(cut, Fault::Reset | Fault::Torn);
+                tokio::time::sleep(if hard { REFUSED } else { HELD }).await;
+                self.relays.heal();
+            }
+        }
+        Ok(())
+    }
+
+    fn struck(&mut self, party: Party) -> Result<&mut Process> {
+        self.process(party).with_context(|| format!("the {party} does not run"))
+    }
+
+    /// What `controller status` says; it has to say something, whoever is away.
+    pub(super) async fn stands(&self) -> Result<Value> {
+        let outcome = self.controller("status").end().await;
+        ensure!(outcome.code == Some(0), "status fails: {:?}", outcome.err);
+        let status = outcome.last();
+        let told = |field: &str| status[field].as_str().is_some_and(|text| !text.is_empty());
+        if !(told("owner") && told("next")) {
+            bail!("status names no owner or no next step: {status}");
+        }
+        Ok(status)
+    }
+}
+
+fn is_call_of(party: Party, blow: &Blow) -> bool {
+    blow.party == party && matches!(blow.point, Point::Call(_))
+}
+
+/// What brings it to its end after this: a migration that has not begun is begun again.
+fn again(outcome: &Outcome) -> &'static str {
+    let never_begun = outcome.err.iter().any(|line| line.contains("`migrate` begins one"));
+    if never_begun { "migrate" } else { "resume" }
+}

@@ -1,0 +1,210 @@
+//! The cast of one trial: the programs, armed to stop or die where the trial says, and the load.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use blockferry_block::MIB;
+use blockferry_checker::LoadConfig;
+
+use super::calls;
+use super::relays::Relays;
+use super::trial::{Blow, Party, Point, Trial};
+use crate::cast::{
+    Cluster, Controller, Process, Scratch, Storage, StorageSpec, Switch, SwitchSpec, VOLUME,
+    fill_random,
+};
+
+/// Size of the volume.
+const SIZE: u64 = 16 * MIB;
+
+/// How it is copied: slowly enough that the load meets the copy, and checkpoints are made.
+const COPY: [&str; 4] = ["--chunk", "1M", "--bandwidth", "12M"];
+
+/// What the programs log: every label that they pass.
+const LOG: &str = "debug,blockferry_label=trace";
+
+/// What the controller logs, besides what it prints.
+const CONTROLLER_LOG: &str = "info,blockferry_label=trace";
+
+/// What a traced program logs: little, since every line is a system call.
+const LOG_TRACED: &str = "info";
+
+/// Requests of the load a second, over all connections.
+const RATE: u32 = 120;
+
+/// The same where a program is traced, which makes it slow.
+const RATE_TRACED: u32 = 60;
+
+/// What is common to trials.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Folder for the logs of trials; those of trials that failed stay.
+    pub logs: PathBuf,
+    /// A protocol fault that the storage programs commit on purpose, to see that it is found.
+    pub seed_fault: Option<String>,
+    /// Whose system calls are to be written to which file.
+    pub counted: Option<(Party, PathBuf)>,
+}
+
+/// The cast of one trial.
+pub(super) struct Stage {
+    pub(super) cluster: Cluster,
+    pub(super) relays: Relays,
+    /// Blows that are still to come.
+    pub(super) coming: VecDeque<Blow>,
+    pub(super) trial: Trial,
+    /// The controller that runs now.
+    pub(super) running: Option<Controller>,
+    setting: Setting,
+}
+
+impl Stage {
+    /// Starts the storage programs and the switch.
+    pub(super) async fn set(trial: &Trial, setting: &Setting) -> Result<Self> {
+        let scratch = Scratch::new();
+        fill_random(&scratch.join("volume"), SIZE);
+        let mut coming: VecDeque<Blow> = trial.blows.iter().copied().collect();
+        let source = StorageSpec::new("target-src", &scratch.join("a"));
+        let source = source.volume(VOLUME, scratch.join("volume"));
+        let source = storage(Party::Source, source, setting, &mut coming).await;
+        let destination = StorageSpec::new("target-dst", &scratch.join("b"));
+        let destination = storage(Party::Destination, destination, setting, &mut coming).await;
+        let mut relays = Relays::new();
+        if trial.has_cuts() {
+            relays.stand_before(Party::Source, &scratch.join("a/nbd"))?;
+            relays.stand_before(Party::Source, &scratch.join("a/control"))?;
+            relays.stand_before(Party::Destination, &scratch.join("b/nbd"))?;
+            relays.stand_before(Party::Destination, &scratch.join("b/control"))?;
+        }
+        let switch = switch(&scratch, &source, &coming).await;
+        if trial.has_cuts() {
+            relays.stand_before(Party::Switch, &scratch.join("switch-control"))?;
+        }
+        relays.introduce(Party::Source, source.process.pid());
+        relays.introduce(Party::Destination, destination.process.pid());
+        relays.introduce(Party::Switch, switch.process.pid());
+        let cluster = Cluster { source, destination, switch, scratch };
+        let (trial, setting) = (trial.clone(), setting.clone());
+        Ok(Self { cluster, relays, coming, trial, running: None, setting })
+    }
+
+    fn is_traced(&self) -> bool {
+        let by_call = |blow: &Blow| matches!(blow.point, Point::Call(_));
+        self.setting.counted.is_some() || self.trial.blows.iter().any(by_call)
+    }
+
+    /// The load.
+    pub(super) fn load_config(&self) -> LoadConfig {
+        let rate = if self.is_traced() { RATE_TRACED } else { RATE };
+        LoadConfig { rate: Some(rate), seed: self.trial.seed, ..LoadConfig::default() }
+    }
+
+    /// Starts a command of the controller, armed with what is still to come.
+    pub(super) fn controller(&self, command: &str) -> Controller {
+        let cluster = &self.cluster;
+        let storages = [cluster.source.control(), cluster.destination.control()];
+        let [from, to] = storages.map(|address| address.to_string());
+        let mut arguments = vec![command, VOLUME, "--from", &from, "--to", &to, "--json"];
+        arguments.extend(["--log", if self.is_traced() { LOG_TRACED } else { CONTROLLER_LOG }]);
+        if ["migrate", "resume"].contains(&command) {
+            arguments.extend(COPY);
+        }
+        let switch = cluster.switch.control().to_string();
+        if self.trial.told || command == "status" {
+            arguments.extend(["--switch", &switch]);
+        }
+        let mut arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        let mut under = Vec::new();
+        if command != "status" {
+            arguments.extend(stops(Party::Controller, &self.coming));
+            under = tracer(Party::Controller, &self.setting, &self.coming);
+        }
+        let controller = Controller::start_under(&under, cluster.scratch.path(), &arguments);
+        self.relays.introduce(Party::Controller, controller.process.pid());
+        controller
+    }
+
+    /// Starts a storage program again, after its death.
+    pub(super) async fn restart(&mut self, party: Party) {
+        let storage = match party {
+            Party::Source => &mut self.cluster.source,
+            _ => &mut self.cluster.destination,
+        };
+        let more = &mut storage.spec.more;
+        while let Some(at) = more.iter().position(|word| word == "--stop-at") {
+            more.drain(at..at + 2);
+        }
+        more.extend(stops(party, &self.coming));
+        storage.spec.under = Vec::new();
+        storage.restart().await;
+        self.relays.introduce(party, storage.process.pid());
+    }
+
+    /// The process of a party, if it runs.
+    pub(super) fn process(&mut self, party: Party) -> Option<&mut Process> {
+        match party {
+            Party::Source => Some(&mut self.cluster.source.process),
+            Party::Destination => Some(&mut self.cluster.destination.process),
+            Party::Switch => Some(&mut self.cluster.switch.process),
+            Party::Controller => self.running.as_mut().map(|run| &mut run.process),
+        }
+    }
+}
+
+/// Starts a storage program. One that a system call kills before it serves is started again.
+async fn storage(
+    party: Party,
+    mut spec: StorageSpec,
+    setting: &Setting,
+    coming: &mut VecDeque<Blow>,
+) -> Storage {
+    LOG.clone_into(&mut spec.log);
+    if let Some(fault) = &setting.seed_fault {
+        spec = spec.with("--seed-fault").with(fault);
+    }
+    let plain = spec.clone();
+    spec.more.extend(stops(party, coming));
+    spec.under = tracer(party, setting, coming);
+    if spec.under.is_empty() {
+        return Storage::start(spec).await;
+    }
+    LOG_TRACED.clone_into(&mut spec.log);
+    match Storage::try_start(spec).await {
+        Ok(storage) => storage,
+        Err(_) => {
+            coming.retain(|blow| blow.party != party);
+            Storage::start(plain).await
+        }
+    }
+}
+
+async fn switch(scratch: &Scratch, source: &Storage, coming: &VecDeque<Blow>) -> Switch {
+    let socket = |name| format!("unix:{}", scratch.join(name).display());
+    // The labels are in one process with the clients' connections, and so are the blows.
+    let mut more = vec!["--no-keeper".to_owned(), "--log".to_owned(), LOG.to_owned()];
+    more.extend(stops(Party::Switch, coming));
+    let routes = [(VOLUME, source.uri(VOLUME))];
+    let (listen, control) = (socket("switch-nbd"), socket("switch-control"));
+    let spec = SwitchSpec::new(listen, control, scratch.join("switch"), &routes);
+    Switch::start(SwitchSpec { more, ..spec }).await
+}
+
+/// Flags for the labels at which the party is to stop.
+fn stops(party: Party, coming: &VecDeque<Blow>) -> Vec<String> {
+    let labels = coming.iter().filter(|blow| blow.party == party).filter_map(|blow| {
+        let Point::Label(label) = blow.point else { return None };
+        Some(["--stop-at".to_owned(), format!("{label}:{}", blow.time)])
+    });
+    labels.flatten().collect()
+}
+
+/// What the party runs under: nothing, or a tracer that kills it at a system call, or counts them.
+fn tracer(party: Party, setting: &Setting, coming: &VecDeque<Blow>) -> Vec<String> {
+    let call = coming.iter().find_map(|blow| match blow.point {
+        Point::Call(call) if blow.party == party => Some(calls::killing(call, blow.time)),
+        _ => None,
+    });
+    let counted = setting.counted.as_ref().filter(|(counted, _)| *counted == party);
+    call.or(counted.map(|(_, file)| calls::counting(file))).unwrap_or_default()
+}

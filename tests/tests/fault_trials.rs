@@ -1,0 +1,148 @@
+//! Whatever is killed, stopped or cut off, and whenever: nothing is lost, no client sees an error, and
+//! there is one owner in the end. These are a few trials of each kind; `blockferry-trials` has them
+//! all, and repeats one that failed here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use blockferry_label::LABELS;
+use blockferry_tests::tree;
+use blockferry_tests::trials::{Bounds, Setting, Trial, run_all};
+
+/// Trials at the same time: they wait more than they work.
+const JOBS: usize = 3;
+
+/// Migrations that come to every label: in peace, by a switch that nobody told, after a source died,
+/// and after a destination did not answer.
+const COURSES: [&str; 4] = [
+    "x4",
+    "x4 untold",
+    "source/source.client.answering/9/kill x1",
+    "destination/destination.mirror.begun/4/stop x1",
+];
+
+fn setting() -> Setting {
+    let logs = tree::root().join("target/trials");
+    Setting { logs, seed_fault: None, counted: None }
+}
+
+/// Runs the trials; every blow has to fall, and none may do harm. Gives how often each label was
+/// passed.
+fn run(lines: &[&str]) -> BTreeMap<String, u64> {
+    let trials: Vec<Trial> = lines.iter().map(|line| line.parse().expect("a trial")).collect();
+    let bounds = Bounds { jobs: JOBS, time: Duration::MAX };
+    let (mut passed, mut wrong) = (BTreeMap::new(), Vec::new());
+    run_all(&trials, &setting(), bounds, |verdict| match &verdict.result {
+        Ok(shown) => {
+            for (label, count) in &shown.passed {
+                *passed.entry(label.clone()).or_default() += count;
+            }
+            if !shown.struck {
+                wrong.push(format!("{}: its point was not reached", verdict.trial));
+            }
+        }
+        Err(why) => wrong.push(format!("{}: {why}\nlogs: {:?}", verdict.trial, verdict.logs)),
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    passed
+}
+
+#[test]
+fn every_label_in_the_code_is_in_the_table_and_stands_in_one_place() -> Result<()> {
+    let files = tree::rust_files()?;
+    let code = |path: &str| !path.starts_with("tests/") && !path.starts_with("crates/label/");
+    let code: Vec<_> = files.iter().filter(|file| code(&file.path)).collect();
+    for label in LABELS {
+        let quoted = format!("\"{label}\"");
+        let places: usize = code.iter().map(|file| file.text.matches(&quoted).count()).sum();
+        assert_eq!(places, 1, "{label} stands in {places} places");
+    }
+    for file in code {
+        for call in file.text.split("blockferry_label::reached(\"").skip(1) {
+            let label = call.split('"').next().unwrap_or_default();
+            assert!(LABELS.contains(&label), "{}: {label} is not in the table", file.path);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_label_is_reached() {
+    let passed = run(&COURSES);
+    let missing: Vec<_> = LABELS.iter().filter(|label| !passed.contains_key(**label)).collect();
+    assert!(missing.is_empty(), "no migration comes to {missing:?}");
+}
+
+#[test]
+fn kills_at_labels_lose_nothing() {
+    run(&[
+        "source/source.send.recorded/1/kill x1",
+        "source/source.mirror.applied/3/kill x4 seed=1",
+        "source/source.client.answering/40/kill x4 seed=2",
+        "source/source.checkpoint.finished/1/kill x1 seed=3",
+        "source/source.commit.begun/1/kill x4 seed=4",
+        "source/source.commit.recorded/1/kill x4 seed=5",
+        "source/source.client.answering/9/kill source/storage.fence.drained/1/kill x1 seed=6",
+        "source/source.forward.sending/1/kill x1 seed=7 untold",
+        "destination/destination.receive.recorded/1/kill x1 seed=8",
+        "destination/destination.copy.written/7/kill x4 seed=9",
+        "destination/destination.ready.recorded/1/kill x1 seed=10",
+        "destination/destination.own.begun/1/kill x4 seed=11",
+        "controller/controller.receive.answered/1/kill x1 seed=12",
+        "controller/controller.commit.answered/1/kill x4 seed=13",
+    ]);
+}
+
+#[test]
+fn stops_at_labels_cost_a_delay_and_nothing_else() {
+    run(&[
+        "source/source.commit.begun/1/stop x4",
+        "destination/destination.mirror.begun/3/stop x1 seed=1",
+        "destination/destination.own.recorded/1/stop x4 seed=2",
+        "controller/controller.ready.answered/1/stop x1 seed=3",
+        "switch/switch.relocate.recorded/1/stop x4 seed=4",
+        "switch/path.move.opened/1/stop x1 seed=5",
+    ]);
+}
+
+#[test]
+fn cuts_at_labels_cost_a_delay_and_nothing_else() {
+    run(&[
+        "source/source.send.term-recorded/1/reset x1",
+        "source/source.retire.asked/1/reset x4 seed=1",
+        "source/source.commit.recorded/1/silence x4 seed=2",
+        "source/source.mirror.sending/4/torn x1 seed=3",
+        "destination/destination.ready.flushed/1/mute x1 seed=4",
+        "destination/destination.mirror.executed/4/mute x4 seed=5",
+        "controller/controller.copy.writing/5/deaf x1 seed=6",
+        "switch/switch.relocate.decided/1/silence x4 seed=7",
+    ]);
+}
+
+#[test]
+fn kills_at_system_calls_lose_nothing() {
+    run(&[
+        "source/fdatasync/2/kill x1",
+        "source/pwrite64/20/kill x4 seed=1",
+        "source/writev/60/kill x1 seed=2",
+        "destination/fsync/2/kill x1 seed=3",
+        "destination/pwrite64/30/kill x4 seed=4",
+        "destination/writev/40/kill x1 seed=5",
+        "controller/writev/50/kill x1 seed=6",
+        "controller/sendto/6/kill x4 seed=7",
+    ]);
+}
+
+#[test]
+fn a_trial_finds_a_source_that_skips_the_mirror() {
+    let trial: Trial = "x4".parse().expect("a trial");
+    let folder = tempfile::tempdir().expect("a folder");
+    let logs = folder.path().to_owned();
+    let setting = Setting { logs, seed_fault: Some("skip-mirror".to_owned()), ..setting() };
+    let bounds = Bounds { jobs: 1, time: Duration::MAX };
+    let mut found = None;
+    run_all(&[trial], &setting, bounds, |verdict| found = verdict.result.clone().err());
+    let found = found.expect("lost writes were not found");
+    assert!(found.contains("the load"), "found, but not by the load's reads: {found}");
+}
