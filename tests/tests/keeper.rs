@@ -110,11 +110,11 @@ async fn workers_that_are_replaced_while_a_volume_moves_cost_no_error() {
     let done = migration.done().await.last();
     assert_ne!(done["digest_match"], false, "{done}");
     cluster.until_moved().await;
-    let former = cluster.switch.worker().await;
-    cluster.switch.process.hang_up();
+    // A worker that is told to end by others than its keeper hands over, too.
+    let former = cluster.switch.terminate_worker().await;
     cluster.switch.worker_after(former).await;
-    let replayed = |route: &RouteStatus| route.sessions == 4;
-    cluster.switch.until(VOLUME, "all clients", replayed).await;
+    let all = |route: &RouteStatus| route.sessions == 4;
+    cluster.switch.until(VOLUME, "all clients", all).await;
     ends_clean(&cluster, load).await;
 }
 
@@ -309,10 +309,14 @@ async fn an_upgrade_brings_in_the_program_on_disk_and_one_that_cannot_start_chan
     switch.process.logged("the new worker did not start").await;
     assert_eq!(switch.worker().await, first);
     moves_on(&load).await;
+    // Where there has to be another, it is made from what the keeper itself runs.
+    switch.kill_worker().await;
+    let second = switch.worker_after(first).await;
+    moves_on(&load).await;
     replace(&program, &binary("switch-proxy"));
     switch.process.hang_up();
-    let second = switch.worker_after(first).await;
-    let running = std::fs::read_link(format!("/proc/{second}/exe")).expect("it runs");
+    let third = switch.worker_after(second).await;
+    let running = std::fs::read_link(format!("/proc/{third}/exe")).expect("it runs");
     assert_eq!(running, program);
     moves_on(&load).await;
     let report = load.stop().await;

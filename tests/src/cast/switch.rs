@@ -126,6 +126,13 @@ impl Switch {
         worker
     }
 
+    /// SIGTERM to the worker alone; gives its process id.
+    pub async fn terminate_worker(&self) -> u32 {
+        let worker = self.worker().await;
+        signal(worker, Signal::TERM);
+        worker
+    }
+
     /// SIGSTOP to both processes; gives the worker's id for [`Switch::cont`].
     pub async fn stop(&mut self) -> u32 {
         let worker = self.stop_worker().await;
