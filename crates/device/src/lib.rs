@@ -8,6 +8,7 @@
 mod failure;
 mod info;
 mod request;
+mod zeroes;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub use failure::{Errno, Failure};
 pub use info::{DeviceInfo, Features, PAYLOAD_MAX};
 pub use request::{ReadPart, Reply, Request, Segment, SegmentState};
+pub use zeroes::{ZERO_BLOCK, ZeroRun, zero_runs};
 
 /// The answer to a [`Request`], on its way.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;

@@ -8,7 +8,7 @@ use blockferry_migration::destination::Refusal;
 use blockferry_migration::digest::{Frontier, Piece};
 
 use super::receiver::Receiver;
-use super::{Stage, Volume};
+use super::{Stage, Volume, thin};
 
 impl Volume {
     /// Executes a request of a copy connection.
@@ -46,10 +46,9 @@ impl Volume {
             })
             .map_err(|refusal: Refusal| Failure::new(Errno::Inval, refusal.to_string()))?;
         push(&mut stream, &request);
-        let written = match request {
-            // What was never written reads as zeroes already, and thin stays thin.
-            Request::WriteZeroes { .. } if pristine => Ok(Reply::Done),
-            request => self.store.call(request).await,
+        let written = match pristine {
+            true => thin::write_where_nothing_is(&*self.store, request).await,
+            false => self.store.call(request).await,
         };
         let stream = written.is_ok().then_some(stream);
         receiver.with(|destination| destination.copy_done(stream));

@@ -8,7 +8,7 @@ use blockferry_migration::digest::{LEAF, Noted, Piece};
 use blockferry_migration::source::ClaimId;
 
 use super::owner::Owner;
-use super::{Stage, Volume};
+use super::{Stage, Volume, thin};
 
 /// Holes are told to the copier in whole leaves only, so that it reads whole leaves and the digest
 /// can be compared.
@@ -23,7 +23,9 @@ impl Volume {
     ) -> Result<Reply, Failure> {
         let Stage::Owner(owner) = self.stage() else { return Err(no_sweep("not the owner")) };
         match request {
-            Request::Read { extent, .. } => self.copy_read(&owner, epoch, extent, request).await,
+            Request::Read { extent, dont_fragment } => {
+                self.copy_read(&owner, epoch, extent, dont_fragment).await
+            }
             Request::BlockStatus { extent, one } => {
                 self.copy_status(&owner, epoch, extent, one).await
             }
@@ -37,17 +39,19 @@ impl Volume {
         owner: &Owner,
         epoch: u64,
         extent: Extent,
-        request: Request,
+        dont_fragment: bool,
     ) -> Result<Reply, Failure> {
         claim(owner, epoch, extent, extent.len()).await?;
-        let reply = self.store.call(request).await?;
-        if let Reply::Read(parts) = &reply {
-            let pieces: Vec<Piece<'_>> = parts.iter().map(piece).collect();
-            let noted = Noted::of(extent.start(), &pieces, self.info.size);
-            owner.with(|source| source.note_copied(noted));
-            self.count(parts);
+        let reply = self.store.call(Request::Read { extent, dont_fragment }).await?;
+        let Reply::Read(mut parts) = reply else { return Ok(reply) };
+        if !dont_fragment {
+            parts = thin::with_holes(extent.start(), parts);
         }
-        Ok(reply)
+        let pieces: Vec<Piece<'_>> = parts.iter().map(piece).collect();
+        let noted = Noted::of(extent.start(), &pieces, self.info.size);
+        owner.with(|source| source.note_copied(noted));
+        self.count(&parts);
+        Ok(Reply::Read(parts))
     }
 
     fn count(&self, parts: &[ReadPart]) {

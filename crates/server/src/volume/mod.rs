@@ -22,6 +22,7 @@ mod sessions;
 mod source_steps;
 mod status;
 mod steps;
+mod thin;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
