@@ -4,6 +4,8 @@
 //! the authority, so those units are dirty after its restart (I9). A unit is durable here before the
 //! first write to it goes anywhere, and leaves only when both sides have flushed it.
 
+use std::hash::{Hash, Hasher};
+
 use blockferry_block::{Extent, MIB};
 
 use crate::regions::{RegionSize, Regions};
@@ -27,13 +29,21 @@ pub struct Batch {
 }
 
 /// The log as it stands.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActivityLog {
     durable: Regions,
     writing: Option<(BatchId, Regions)>,
     wanted: Regions,
     leaving: Vec<u32>,
     next: BatchId,
+}
+
+/// Logs that differ only in how their batches are numbered hash alike.
+impl Hash for ActivityLog {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.durable, &self.wanted, &self.leaving).hash(state);
+        self.writing.as_ref().map(|(_, adding)| adding).hash(state);
+    }
 }
 
 impl ActivityLog {
@@ -77,6 +87,11 @@ impl ActivityLog {
             batch = batch.max(Some(id));
         }
         batch
+    }
+
+    /// How many batches came after this one, the next one counted in.
+    pub fn batches_since(&self, batch: BatchId) -> u64 {
+        self.next.0.saturating_sub(batch.0)
     }
 
     /// Whether a batch waits and none is being written.

@@ -17,7 +17,7 @@ use crate::Faults;
 use crate::digest::{Digest, Frontier, LEAF};
 
 /// What the destination is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// The ordered copy or its aftermath.
     Receiving,
@@ -57,7 +57,7 @@ pub enum Refusal {
 }
 
 /// State of the receiving side.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
     size: u64,
     phase: Phase,
@@ -78,7 +78,7 @@ pub struct Destination {
 }
 
 /// What an attach answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attached {
     /// What copy and mirror connections must name.
     pub epoch: u64,

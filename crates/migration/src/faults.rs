@@ -1,7 +1,7 @@
 //! Protocol faults that a test seeds to show that its checker sees them.
 
 /// Faults to commit on purpose. All are off unless a test turns them on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
     /// Claims are read without waiting for the updates in flight (breaks I5).
     pub claim_without_waiting: bool,

@@ -6,6 +6,7 @@
 //! shared operations (reads, comparisons) never conflict.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 
 use blockferry_block::Extent;
 
@@ -14,7 +15,7 @@ use blockferry_block::Extent;
 pub struct OpId(pub u64);
 
 /// How an operation uses its extent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Beside others that share.
     Shared,
@@ -22,7 +23,7 @@ pub enum Mode {
     Exclusive,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Entry {
     extent: Extent,
     mode: Mode,
@@ -37,13 +38,23 @@ impl Entry {
 }
 
 /// The record.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InFlight {
     arrivals: u64,
     longest: u64,
     starts: HashMap<OpId, u64>,
     entries: BTreeMap<(u64, OpId), Entry>,
     granted: Vec<OpId>,
+}
+
+/// Records that differ only in how their operations are numbered hash alike.
+impl Hash for InFlight {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut entries: Vec<_> = self.entries.iter().map(|((_, id), entry)| (id, entry)).collect();
+        entries.sort_unstable_by_key(|(id, _)| **id);
+        entries.len().hash(state);
+        entries.iter().for_each(|(_, entry)| entry.hash(state));
+    }
 }
 
 const NO_EXTENT: Extent = Extent::between(0, 0);
@@ -126,6 +137,11 @@ impl InFlight {
     /// Whether an exclusive operation that arrived before `end` has not been erased.
     pub fn has_update_before(&self, end: OpId) -> bool {
         self.entries.iter().any(|((_, id), entry)| *id < end && entry.mode == Mode::Exclusive)
+    }
+
+    /// Number of recorded operations that arrived before `end`.
+    pub fn count_before(&self, end: OpId) -> usize {
+        self.entries.keys().filter(|(_, id)| *id < end).count()
     }
 
     /// Number of recorded operations.

@@ -1,5 +1,6 @@
 //! Sets of regions: the fixed units in which a volume's dirty and touched parts are tracked.
 
+use std::hash::{Hash, Hasher};
 use std::ops::RangeInclusive;
 
 use blockferry_block::{Extent, KIB};
@@ -9,7 +10,7 @@ use roaring::RoaringBitmap;
 pub const REGION_MIN: u64 = 64 * KIB;
 
 /// Length of the regions of one set, a power of two, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RegionSize(u32);
 
 impl RegionSize {
@@ -46,11 +47,18 @@ impl RegionSize {
 }
 
 /// Some regions of a volume of a known size.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Regions {
     unit: RegionSize,
     size: u64,
     bits: RoaringBitmap,
+}
+
+impl Hash for Regions {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.unit, self.size, self.bits.len()).hash(state);
+        self.bits.iter().for_each(|number| number.hash(state));
+    }
 }
 
 impl Regions {

@@ -6,7 +6,7 @@ use super::{Digest, LEAF, Piece};
 ///
 /// The state at a leaf's boundary is small (one digest for every set bit of the number of leaves),
 /// so that it can be saved with `W_durable` and gone back to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Frontier {
     roots: Vec<(usize, Digest)>,
     leaves: u64,

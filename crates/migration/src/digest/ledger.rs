@@ -11,7 +11,7 @@ use blockferry_block::Extent;
 use super::{Digest, Frontier, LEAF, Piece};
 
 /// Digests of the leaves that were handed to the copier.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ledger {
     base: Frontier,
     runs: BTreeMap<u64, Run>,
@@ -19,7 +19,7 @@ pub struct Ledger {
 }
 
 /// What stands from a leaf on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Run {
     Leaf(Digest),
     Zeroes(u64),
@@ -35,14 +35,14 @@ impl Run {
 }
 
 /// The bytes of a last leaf that is short: the stream's state wants them, not their digest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Tail {
     start: u64,
     bytes: Vec<u8>,
 }
 
 /// The digests of one answer to the copier; made without the ledger, since hashing takes time.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Noted {
     extent: Extent,
     runs: Vec<(u64, Run)>,

@@ -42,7 +42,7 @@ pub enum ClaimRefusal {
     Detached,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Claim {
     extent: Extent,
     epoch: u64,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 const MARKS_MAX: usize = 1 << 16;
 
 /// The sum of all claimed data at the end of each claim since the last checkpoint.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct DataClaimed {
     marks: VecDeque<Mark>,
     /// Bytes in all.
@@ -16,7 +16,7 @@ pub(super) struct DataClaimed {
     durable: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Mark {
     end: u64,
     total: u64,

@@ -15,6 +15,7 @@
 mod claim;
 mod commit;
 mod data_claimed;
+mod fingerprint;
 mod operation;
 mod resync;
 mod sweep;
@@ -37,7 +38,7 @@ use crate::in_flight::{InFlight, Mode, OpId};
 use operation::{Kind, OpState, Operation};
 
 /// What the owner is doing; see the drawing above.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     Owner,
     Sweeping(Box<Sweep>),
@@ -47,7 +48,7 @@ enum Phase {
 }
 
 /// The phase's name, for status and messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PhaseName {
     /// No migration.
     Owner,
@@ -73,7 +74,7 @@ pub enum ReadStart {
 }
 
 /// The owner of a volume.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     size: u64,
     phase: Phase,

@@ -33,7 +33,7 @@ pub enum Step {
 }
 
 /// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// Well.
     Done,
@@ -46,7 +46,7 @@ pub enum Answer {
 }
 
 /// How a mirror write ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MirrorOutcome {
     /// The destination executed it.
     Executed,
@@ -62,7 +62,7 @@ pub enum MirrorOutcome {
     Failed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Read,
     Update,
@@ -70,7 +70,7 @@ pub(super) enum Kind {
     Compare,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Mirror {
     None,
     Pending(Extent),
@@ -102,7 +102,7 @@ impl OpState {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Operation {
     pub(super) kind: Kind,
     pub(super) session: SessionKey,

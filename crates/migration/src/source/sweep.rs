@@ -13,7 +13,7 @@ use crate::in_flight::OpId;
 use crate::regions::{REGION_MIN, RegionSize, Regions};
 
 /// Whether the source is attached to a running destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Attachment {
     /// Never yet, or the destination went away.
     Detached,
@@ -40,7 +40,7 @@ pub struct Counters {
 }
 
 /// State of one migration at its source.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sweep {
     pub(super) read_cursor: u64,
     pub(super) reserved: u64,
