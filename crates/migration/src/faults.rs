@@ -9,6 +9,8 @@ pub struct Faults {
     pub skip_mirror: bool,
     /// The destination applies mirror writes above its reserved address (breaks I3).
     pub mirror_above_reserved: bool,
+    /// Updates that overlap do not wait for one another (breaks I6).
+    pub unordered_updates: bool,
     /// A refused mirror write does not make its extent dirty (breaks I7).
     pub forget_dirty: bool,
 }

@@ -197,7 +197,8 @@ impl Source {
 
     /// Begins an update: a write, a trim or a zeroing of the extent.
     pub fn begin_update(&mut self, session: SessionKey, extent: Extent) -> OpId {
-        self.admit(Operation::new(Kind::Update, session, extent), Mode::Exclusive)
+        let mode = if self.faults.unordered_updates { Mode::Shared } else { Mode::Exclusive };
+        self.admit(Operation::new(Kind::Update, session, extent), mode)
     }
 
     fn admit(&mut self, operation: Operation, mode: Mode) -> OpId {

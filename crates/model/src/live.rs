@@ -1,0 +1,29 @@
+//! What has to be reached from every state (L2, L3), asked of a [`Graph`](crate::search::Graph).
+
+use blockferry_migration::source::Missing;
+
+use crate::action::Action;
+use crate::search::Question;
+use crate::world::World;
+
+/// Once failures stop, the sweep ends: everything is at the destination, durable and clean.
+pub const SWEEP_ENDS: Question = Question {
+    name: "L3: the sweep ends once failures stop",
+    from: |_| true,
+    over: |action| !action.is_fault(),
+    goal: |world| world.source.machine.missing() == Some(Missing::Reads),
+};
+
+/// Requests are answered while nobody but the source does anything. A mirror write that has no
+/// answer takes too long, once for each request; so the states asked about are those in which it
+/// still may.
+pub const CLIENTS_WAIT_FOR_NOBODY: Question = Question {
+    name: "L2: no client waits for the controller or the destination",
+    from: |world| usize::from(world.faults.breaks) >= unanswered(world),
+    over: Action::is_of_source_alone,
+    goal: |world| unanswered(world) == 0,
+};
+
+fn unanswered(world: &World) -> usize {
+    world.clients.iter().filter(|client| client.unanswered.is_some()).count()
+}

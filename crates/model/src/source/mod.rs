@@ -1,0 +1,195 @@
+//! The source program: what a crash leaves of it, and one run of it around the real machine.
+//!
+//! A crash and the start that follows are one step. A program that is down and one that has been
+//! started and has not been asked for anything yet are the same to everybody else.
+
+mod attach;
+mod claims;
+mod lanes;
+mod updates;
+
+use std::collections::BTreeSet;
+
+use blockferry_block::BootId;
+use blockferry_migration::Faults;
+use blockferry_migration::activity::BatchId;
+use blockferry_migration::source::{Attachment, ClaimId, PhaseName, Source};
+
+use crate::disk::Disk;
+use crate::mutant::Mutant;
+use crate::operation::{Operation, Work};
+use crate::place::{Content, INITIAL, SIZE, Span};
+use crate::skip::Skip;
+use crate::wire::{OWN, OWN_KEY};
+use crate::world::World;
+
+pub use attach::Checkpoint;
+pub use lanes::{Lane, Link};
+
+/// The source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SourceSide {
+    /// Its disk.
+    pub disk: Disk,
+    /// Its journal.
+    pub journal: SourceJournal,
+    /// The present run's identity.
+    pub boot: BootId,
+    /// The decisions.
+    pub machine: Source,
+    /// What is being executed, in order of arrival.
+    pub operations: Vec<Operation>,
+    /// The mirror lanes; the first is the source's own.
+    pub lanes: Vec<Lane>,
+    /// What the copiers wait for.
+    pub claims: Vec<Claim>,
+    /// The batch of the activity log that is being written.
+    pub batch: Option<LogBatch>,
+    /// The checkpoint under way.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// What its records say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SourceJournal {
+    /// Whether it migrates the volume away.
+    pub sending: bool,
+    /// The activity log: units of which the sides may differ after a crash.
+    pub log: BTreeSet<u32>,
+}
+
+/// A claim of a copier.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// The controller.
+    pub controller: u8,
+    /// What it claims.
+    pub span: Span,
+    /// Its number.
+    pub id: Skip<ClaimId>,
+    /// Whether it may be read.
+    pub granted: bool,
+}
+
+/// A batch of the activity log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LogBatch {
+    id: Skip<BatchId>,
+    remove: Vec<u32>,
+    add: Vec<u32>,
+}
+
+impl SourceSide {
+    /// A source that owns the volume and has just been started.
+    pub fn new(clients: u8, faults: Faults) -> Self {
+        let lanes =
+            std::iter::once(Lane::new(OWN_KEY, OWN)).chain((0..clients).map(Lane::of_client));
+        Self {
+            disk: Disk::filled(INITIAL),
+            journal: SourceJournal::default(),
+            boot: BootId(0),
+            machine: Source::new(SIZE, faults),
+            operations: Vec::new(),
+            lanes: lanes.collect(),
+            claims: Vec::new(),
+            batch: None,
+            checkpoint: None,
+        }
+    }
+
+    /// The epoch in which the source is attached.
+    pub fn epoch(&self) -> Option<u64> {
+        match self.machine.sweep()?.attachment() {
+            Attachment::Attached { epoch } => Some(epoch),
+            Attachment::Detached => None,
+        }
+    }
+
+    /// Whether a part of the extent is dirty.
+    pub fn is_dirty(&self, span: Span) -> bool {
+        self.machine.sweep().is_some_and(|sweep| sweep.is_dirty(span.extent()))
+    }
+
+    /// Whether something that touches the extent is being applied.
+    pub fn is_applying(&self, block: usize) -> bool {
+        self.operations
+            .iter()
+            .any(|operation| operation.is_applying() && operation.span().has(block))
+    }
+
+    fn is_migrating(&self) -> bool {
+        matches!(self.machine.phase(), PhaseName::Sweeping | PhaseName::Settling)
+    }
+}
+
+impl World {
+    /// The source dies and is started again. This is left on its disk; when nothing is told, its
+    /// disk's cache still has everything.
+    pub(crate) fn restart_source(&mut self, left: Option<Content>) {
+        if let Some(left) = left {
+            self.source.disk.lose_power(left);
+            self.registers_lost_power(left);
+        }
+        for controller in 0..self.scope.controllers {
+            self.disconnect(controller);
+        }
+        self.wire.mirrors.iter_mut().for_each(|call| call.live = false);
+        self.destination.attaching.iter_mut().for_each(|live| *live = false);
+        self.clients.iter_mut().for_each(|client| client.sent = false);
+        let boot = BootId(self.source.boot.0 + 1);
+        let fresh = SourceSide::new(self.scope.clients, self.scope.machine_faults());
+        let SourceSide { disk, journal, .. } = std::mem::replace(&mut self.source, fresh);
+        self.source = SourceSide { disk, journal, boot, ..self.source.clone() };
+        if self.source.journal.sending {
+            let forgets = self.breaks(Mutant::DirtyVolatile);
+            let log = self.source.journal.log.iter().copied().filter(|_| !forgets);
+            let faults = self.scope.machine_faults();
+            self.source.machine = Source::recovering(SIZE, log.collect::<Vec<_>>(), faults);
+        }
+    }
+
+    /// What is being written is, and nobody learns of it before the source dies.
+    pub(crate) fn apply_unanswered(&mut self) {
+        for operation in self.source.operations.iter().filter(|of| of.is_unapplied()) {
+            if let Work::Request(request) = operation.work {
+                self.source.disk.write(request.span, &request.span.filled(request.value));
+            }
+        }
+    }
+
+    /// The migration begins.
+    pub(crate) fn begin(&mut self) {
+        self.source.journal.sending = true;
+        self.source.machine.begin();
+        let forgets = self.breaks(Mutant::BeginForgets);
+        self.source.operations.iter_mut().for_each(|operation| operation.forgotten = forgets);
+    }
+
+    /// Everything that nobody can stop or delay happens.
+    pub(crate) fn settle(&mut self) {
+        self.watch();
+        while self.step_operation() || self.step_claim() || self.take_log_batch() {}
+    }
+
+    fn take_log_batch(&mut self) -> bool {
+        let Some(batch) = self.source.machine.take_log_batch() else { return false };
+        self.source.batch =
+            Some(LogBatch { id: Skip(batch.id), remove: batch.remove, add: batch.add });
+        true
+    }
+
+    /// The batch of the activity log is durable.
+    pub(crate) fn log_durable(&mut self) {
+        let Some(batch) = self.source.batch.take() else { return };
+        let log = &mut self.source.journal.log;
+        log.retain(|unit| !batch.remove.contains(unit));
+        log.extend(batch.add);
+        self.source.machine.log_durable(*batch.id);
+    }
+
+    /// The batch could not be written.
+    pub(crate) fn log_failed(&mut self) {
+        let Some(batch) = self.source.batch.take() else { return };
+        self.source.machine.log_failed(*batch.id);
+    }
+}

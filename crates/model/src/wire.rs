@@ -1,0 +1,99 @@
+//! What is under way between the parties.
+//!
+//! A call of which nobody waits for the answer any more is no longer `live`; it may still be
+//! executed, late, or never.
+
+use blockferry_block::BootId;
+use blockferry_migration::in_flight::OpId;
+use blockferry_migration::source::SessionKey;
+
+use crate::place::{Content, Span};
+use crate::skip::Skip;
+
+/// A session as a storage program fences it: that of a client, or the source's own.
+pub type Session = u8;
+
+/// The session that carries resyncs.
+pub const OWN: Session = 2;
+
+/// Number of a path of a session; a fence names the first that may execute.
+pub type PathGeneration = u16;
+
+/// The number of a session key, which can be ordered.
+pub type Key = u64;
+
+/// The key of the source's own lane.
+pub const OWN_KEY: SessionKey = SessionKey(u64::MAX);
+
+/// How far a write on the way to the destination is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Under way.
+    Sent,
+    /// Being executed; whether it has to be durable when it is answered.
+    Running(bool),
+    /// The connection broke before the destination had it.
+    Lost,
+}
+
+/// A write of a mirror connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MirrorCall {
+    /// The lane that sent it.
+    pub lane: Key,
+    /// Its session.
+    pub session: Session,
+    /// The connection's generation.
+    pub generation: PathGeneration,
+    /// The connection's epoch.
+    pub epoch: u64,
+    /// Where it writes.
+    pub span: Span,
+    /// What it writes.
+    pub content: Content,
+    /// The operation that waits for it.
+    pub operation: Skip<OpId>,
+    /// How far it is.
+    pub stage: Stage,
+    /// Whether the source waits for it.
+    pub live: bool,
+}
+
+/// A write of a copy connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CopyCall {
+    /// The controller that sent it.
+    pub controller: u8,
+    /// The term that its connection named.
+    pub term: u8,
+    /// The connection's epoch.
+    pub epoch: u64,
+    /// Where it writes.
+    pub span: Span,
+    /// What it writes.
+    pub content: Content,
+    /// How far it is.
+    pub stage: Stage,
+    /// Whether the connection still stands.
+    pub live: bool,
+}
+
+/// A control call of the source that arrives when nobody waits for it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Late {
+    /// Fence everything and fall back to `W_durable`.
+    Attach(BootId),
+    /// Make the address durable, in this epoch.
+    Finish(u64, u64),
+}
+
+/// Everything under way. Calls are ordered by nothing but what they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Wire {
+    /// Mirror writes.
+    pub mirrors: Vec<MirrorCall>,
+    /// Copy writes.
+    pub copies: Vec<CopyCall>,
+    /// Control calls that were given up.
+    pub late: Vec<Late>,
+}
