@@ -70,7 +70,7 @@ impl fmt::Display for Errno {
 }
 
 /// A refused or failed request: what a client is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Failure {
     /// The error value.
     pub errno: Errno,

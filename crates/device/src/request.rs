@@ -4,7 +4,7 @@ use blockferry_block::Extent;
 use bytes::Bytes;
 
 /// One command to a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Reads the extent.
     Read {
@@ -90,7 +90,7 @@ impl Request {
 }
 
 /// A successful answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// Done; there is nothing to tell.
     Done,
@@ -101,7 +101,7 @@ pub enum Reply {
 }
 
 /// A piece of what was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ReadPart {
     /// Content.
     Data(Bytes),
@@ -125,7 +125,7 @@ impl ReadPart {
 }
 
 /// A run of bytes of one allocation state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Segment {
     /// Length in bytes, never zero.
     pub length: u64,
@@ -134,7 +134,7 @@ pub struct Segment {
 }
 
 /// What `base:allocation` tells of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct SegmentState {
     /// Not allocated (`NBD_STATE_HOLE`).
     pub hole: bool,

@@ -13,7 +13,7 @@
 mod driver;
 mod fabric;
 mod fit;
-mod machine;
+pub mod machine;
 mod nbd;
 mod order;
 mod path;
@@ -29,3 +29,4 @@ pub use machine::NOT_THE_OWNER;
 pub use nbd::{Locate, NbdFabric, NbdLink};
 pub use order::WriteOrder;
 pub use path::{Path, PathOptions, PathState, PathStatus, PrepareError};
+pub use table::RequestId;

@@ -32,14 +32,14 @@ use crate::table::{Entry, Place, RequestId, Table};
 
 /// How long an answer may take on the old link of a move before the request is fenced and sent
 /// again: a former owner that hangs must not hold a client longer than the 5 s of a bounded hold.
-pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(2);
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// What a server that is not the owner begins its refusal with.
 pub const NOT_THE_OWNER: &str = "not the owner";
 
 /// See the module.
-#[derive(Debug)]
-pub(crate) struct Machine {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Machine {
     phase: Phase,
     table: Table,
     effects: VecDeque<Effect>,
@@ -56,17 +56,34 @@ pub(crate) struct Machine {
 }
 
 /// See the drawing. `front` takes new requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Direct { front: Generation },
-    Moving { front: Generation, old: Generation, until: Instant },
-    Fencing { front: Generation },
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Everything goes over one link.
+    Direct {
+        /// It.
+        front: Generation,
+    },
+    /// What was sent before the move ends on the old link.
+    Moving {
+        /// The new link.
+        front: Generation,
+        /// The old one.
+        old: Generation,
+        /// When the old one is given up.
+        until: Instant,
+    },
+    /// Stranded writes wait for a fence.
+    Fencing {
+        /// The link that they will go over.
+        front: Generation,
+    },
+    /// There is no link.
     Lost,
 }
 
 /// What the shell has to do once.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Effect {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
     /// Send the request on the link.
     Send(RequestId, Generation, Request),
     /// Answer the client.
@@ -80,8 +97,8 @@ pub(crate) enum Effect {
 }
 
 /// What the shell has to work on, until an event changes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Work {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Work {
     /// Nothing.
     Rest,
     /// Nothing but a move, if one is wanted.
@@ -95,7 +112,8 @@ pub(crate) enum Work {
 }
 
 impl Phase {
-    pub(crate) const fn front(self) -> Option<Generation> {
+    /// The link that new requests go over.
+    pub const fn front(self) -> Option<Generation> {
         match self {
             Self::Direct { front } | Self::Moving { front, .. } | Self::Fencing { front } => {
                 Some(front)
@@ -104,7 +122,8 @@ impl Phase {
         }
     }
 
-    pub(crate) const fn old(self) -> Option<Generation> {
+    /// The link that a move leaves.
+    pub const fn old(self) -> Option<Generation> {
         match self {
             Self::Moving { old, .. } => Some(old),
             _ => None,
@@ -114,7 +133,7 @@ impl Phase {
 
 impl Machine {
     /// A path whose first link is open.
-    pub(crate) fn new(front: Generation, client_timeout: Duration) -> Self {
+    pub fn new(front: Generation, client_timeout: Duration) -> Self {
         Self {
             phase: Phase::Direct { front },
             table: Table::default(),
@@ -129,17 +148,13 @@ impl Machine {
     }
 
     /// A generation for a link that is about to be opened.
-    pub(crate) fn next_generation(&mut self) -> Generation {
+    pub fn next_generation(&mut self) -> Generation {
         self.generation = self.generation.next();
         self.generation
     }
 
     /// A client's request: the link to send it on, or `None` while it is held.
-    pub(crate) fn arrive(
-        &mut self,
-        request: Request,
-        now: Instant,
-    ) -> (RequestId, Option<Generation>) {
+    pub fn arrive(&mut self, request: Request, now: Instant) -> (RequestId, Option<Generation>) {
         let front = self.phase.front().filter(|_| !self.closed);
         let id = self.table.add(request, front.map_or(Place::Held, Place::Sent), now);
         if self.closed {
@@ -149,7 +164,7 @@ impl Machine {
     }
 
     /// A link's answer, or that there will be none. Gives it back if it is the client's.
-    pub(crate) fn answered(
+    pub fn answered(
         &mut self,
         id: RequestId,
         link: Generation,
@@ -176,7 +191,7 @@ impl Machine {
     }
 
     /// The link is gone, or is treated so.
-    pub(crate) fn lost(&mut self, link: Generation) {
+    pub fn lost(&mut self, link: Generation) {
         match self.phase {
             Phase::Moving { front, old, .. } if old == link => {
                 self.strand(old);
@@ -195,7 +210,7 @@ impl Machine {
     }
 
     /// A link is open: the answer to [`Work::Reopen`], or to a move while [`Work::Free`].
-    pub(crate) fn opened(&mut self, link: Generation, now: Instant) {
+    pub fn opened(&mut self, link: Generation, now: Instant) {
         match self.phase {
             Phase::Direct { front } if front < link => {
                 self.phase = Phase::Moving { front: link, old: front, until: now + DRAIN_MAX };
@@ -212,7 +227,7 @@ impl Machine {
 
     /// The server behind the link has confirmed that nothing of an older generation can execute
     /// there any more; or it cannot fence, and what is sent again is safe by the write order alone.
-    pub(crate) fn fenced(&mut self, link: Generation) {
+    pub fn fenced(&mut self, link: Generation) {
         if self.phase != (Phase::Fencing { front: link }) {
             return;
         }
@@ -222,7 +237,7 @@ impl Machine {
     }
 
     /// Time passes: answers what a client has waited for too long, and ends a move that hangs.
-    pub(crate) fn tick(&mut self, now: Instant) {
+    pub fn tick(&mut self, now: Instant) {
         if let Phase::Moving { old, until, .. } = self.phase
             && until <= now
         {
@@ -240,7 +255,7 @@ impl Machine {
     }
 
     /// When [`Self::tick`] has something to do next.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         let drain = match self.phase {
             Phase::Moving { until, .. } => Some(until),
             _ => None,
@@ -254,12 +269,13 @@ impl Machine {
     /// The client is gone: nothing is sent any more. What a server has or may have still ends, by
     /// its answer or a fence, so that no write of this client lands after a newer one of its next
     /// connection.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.closed = true;
         self.drop_what_nobody_wants();
     }
 
-    pub(crate) fn work(&self) -> Work {
+    /// What there is to work on.
+    pub fn work(&self) -> Work {
         match self.phase {
             _ if self.closed && self.table.is_empty() => Work::Finish,
             Phase::Lost => Work::Reopen,
@@ -269,44 +285,50 @@ impl Machine {
         }
     }
 
-    pub(crate) fn next_effect(&mut self) -> Option<Effect> {
+    /// The next thing to do once.
+    pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    pub(crate) const fn phase(&self) -> Phase {
+    /// The phase.
+    pub const fn phase(&self) -> Phase {
         self.phase
     }
 
     /// Whether the last front answered anything; true once a front.
-    pub(crate) const fn take_proof(&mut self) -> bool {
+    pub const fn take_proof(&mut self) -> bool {
         std::mem::replace(&mut self.proven, false)
     }
 
-    pub(crate) const fn replayed(&self) -> u64 {
+    /// Requests that were sent a second time.
+    pub const fn replayed(&self) -> u64 {
         self.replayed
     }
 
     /// The longest time that a request has taken, answered or not.
-    pub(crate) fn longest(&self, now: Instant) -> Duration {
+    pub fn longest(&self, now: Instant) -> Duration {
         let oldest = self.table.oldest(|entry| !entry.is_ghost());
         let oldest = oldest.map(|arrived| now.saturating_duration_since(arrived));
         self.longest.max(oldest.unwrap_or_default())
     }
 
-    pub(crate) const fn restart_longest(&mut self) {
+    /// Begins a new measurement of [`Self::longest`].
+    pub const fn restart_longest(&mut self) {
         self.longest = Duration::ZERO;
     }
 
-    pub(crate) fn unanswered(&self) -> usize {
+    /// Requests whose client waits.
+    pub fn unanswered(&self) -> usize {
         self.table.count(|entry| !entry.is_ghost())
     }
 
-    pub(crate) fn waiting(&self) -> usize {
+    /// Requests among them that no server works on.
+    pub fn waiting(&self) -> usize {
         self.table.count(Entry::is_waiting)
     }
 
     /// Whether the request was answered while an older copy of it may still execute.
-    pub(crate) fn is_ghost(&self, id: RequestId) -> bool {
+    pub fn is_ghost(&self, id: RequestId) -> bool {
         self.table.place(id) == Some(Place::Ghost)
     }
 

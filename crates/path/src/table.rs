@@ -8,10 +8,10 @@ use blockferry_device::Request;
 
 /// A request's number on its path, in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct RequestId(u64);
+pub struct RequestId(u64);
 
 /// Where an unanswered request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// Here; no server has it.
     Held,
@@ -23,7 +23,7 @@ pub(crate) enum Place {
     Ghost,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     pub(crate) request: Request,
     pub(crate) place: Place,
@@ -31,7 +31,7 @@ pub(crate) struct Entry {
 }
 
 /// See the module. Its size is bounded by what the session takes from one client.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Table {
     next: u64,
     entries: BTreeMap<RequestId, Entry>,
