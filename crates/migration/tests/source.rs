@@ -267,6 +267,36 @@ fn i11_a_held_update_becomes_dirty_when_the_commit_came_to_nothing() {
 }
 
 #[test]
+fn i14_an_update_that_failed_here_while_the_source_commits_is_left_to_the_destination() {
+    for outcome in [MirrorOutcome::Executed, MirrorOutcome::Failed] {
+        let mut source = attached();
+        sweep(&mut source);
+        source.settle(Attempt(1)).expect("the sweep is complete");
+        let (id, _) = begin(&mut source, at(3));
+        source.commit_begin(Attempt(1)).expect("nothing is dirty");
+        source.mirror_done(id, outcome);
+        source.local_done(id, false);
+        assert_eq!(source.step(id), Step::Wait, "the sides differ, and the client was told");
+        source.commit_durable();
+        assert_eq!(source.step(id), Step::Forward);
+    }
+}
+
+#[test]
+fn i14_an_update_that_failed_here_is_dirty_when_the_commit_came_to_nothing() {
+    let mut source = attached();
+    sweep(&mut source);
+    source.settle(Attempt(1)).expect("the sweep is complete");
+    let (id, _) = begin(&mut source, at(3));
+    source.commit_begin(Attempt(1)).expect("nothing is dirty");
+    source.mirror_done(id, MirrorOutcome::Executed);
+    source.local_done(id, false);
+    source.commit_failed();
+    assert_eq!(source.step(id), Step::Reply(Answer::LocalFailed));
+    assert_eq!(source.sweep().map(|s| s.dirty_bytes()), Some(LEAF));
+}
+
+#[test]
 fn d1_1_after_the_commit_everything_is_forwarded() {
     let mut source = attached();
     sweep(&mut source);

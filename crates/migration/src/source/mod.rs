@@ -374,10 +374,11 @@ impl Source {
     fn settle_operation(&mut self, id: OpId) {
         let outcome_known = !matches!(self.phase, Phase::Committing(_));
         let forwards = matches!(self.phase, Phase::Forwarding);
-        let Some((local_ok, held)) = self.operations.get(&id).and_then(Operation::finished) else {
-            return;
-        };
-        let state = match held {
+        let Some(operation) = self.operations.get(&id) else { return };
+        let Some((local_ok, held)) = operation.finished() else { return };
+        // I14: from the commit on the destination's copy counts, whatever failed here.
+        let failed = !local_ok && operation.kind == Kind::Update && (forwards || !outcome_known);
+        let state = match held.or(failed.then_some(operation.extent)) {
             Some(_) if !outcome_known => return,
             Some(_) if forwards => OpState::Forward,
             Some(extent) => {
