@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::operation::Operation;
+use crate::path::Host;
 use crate::place::Content;
 use crate::scope::Faults;
 use crate::source::Checkpoint;
@@ -72,9 +73,33 @@ pub enum Action {
     Copied { call: u8 },
     /// The destination's disk fails a copy write.
     CopyFails { call: u8, applied: bool },
+    /// The controller asks the source to settle.
+    Settle { controller: u8 },
+    /// The controller asks the destination to be ready.
+    Ready { controller: u8 },
+    /// The destination has flushed, and its promise is durable.
+    ReadyDone,
+    /// The controller asks the source to commit.
+    Commit { controller: u8 },
+    /// The commit record is durable.
+    Committed,
+    /// The controller tells the destination that it owns the volume.
+    Own,
+    /// A controller that was about to commit dies.
+    Forget { controller: u8 },
+    /// A client's request arrives at a server.
+    CallArrives { call: u8 },
+    /// A path opens a link.
+    OpenLink { path: u8, host: Host },
+    /// A server confirms a path's fence.
+    FenceSession { path: u8 },
+    /// A path's link breaks.
+    BreakLink { path: u8, link: u8 },
+    /// The old link of a path that moves answers too slowly.
+    DrainTooSlow { path: u8 },
     /// The source dies, with its disk's cache when something is left to tell, and is started again.
     /// What it was about to write may be written, and nobody has learned of it.
-    RestartSource { left: Option<Content>, applied: bool },
+    RestartSource { left: Option<Content>, applied: bool, committed: bool },
     /// The destination dies, likewise, perhaps after it has just executed what was under way.
     RestartDestination { left: Option<Content>, executed: bool },
 }
@@ -89,7 +114,10 @@ impl Action {
             | Self::AttachLate
             | Self::CheckpointFlushed { late: true }
             | Self::CheckpointLost
-            | Self::Disconnect { .. } => breaks = 1,
+            | Self::Disconnect { .. }
+            | Self::Forget { .. }
+            | Self::BreakLink { .. }
+            | Self::DrainTooSlow { .. } => breaks = 1,
             Self::ApplyFails { .. }
             | Self::LogFails
             | Self::MirrorFails { .. }
@@ -114,6 +142,8 @@ impl Action {
                 | Self::Applied { .. }
                 | Self::Logged
                 | Self::LanesGone
+                | Self::Committed
+                | Self::CallArrives { .. }
                 | Self::LaneLost { .. }
         )
     }
@@ -127,6 +157,9 @@ impl World {
         self.mirror_actions(out);
         self.control_actions(out);
         self.copy_actions(out);
+        if self.scope.switch {
+            self.commit_actions(out);
+        }
         self.crash_actions(out);
         out.retain(|action| self.faults.covers(action.cost()));
     }
@@ -139,10 +172,9 @@ impl World {
             if self.may_send(client) {
                 out.push(Action::Send { client });
             }
-            if self.may_request(client) {
-                let choices = 0..self.scope.menu.len() as u8;
-                out.extend(choices.map(|choice| Action::Request { client, choice }));
-            }
+            let choices = self.scope.menu.iter().zip(0..);
+            let open = choices.filter(|(request, _)| self.may_request(client, **request));
+            out.extend(open.map(|(_, choice)| Action::Request { client, choice }));
         }
     }
 
@@ -152,7 +184,8 @@ impl World {
                 let operation = operation as u8;
                 out.push(Action::Applied { operation });
                 let fails = |applied| Action::ApplyFails { operation, applied };
-                out.extend([false, true].map(fails));
+                let applied = if of.is_update() { 0..2 } else { 0..1 };
+                out.extend(applied.map(|applied| fails(applied == 1)));
             }
         }
         if self.source.batch.is_some() {
@@ -246,23 +279,47 @@ impl World {
         }
     }
 
+    fn commit_actions(&self, out: &mut Vec<Action>) {
+        self.controller_actions(out);
+        if self.destination.readying.is_some() && self.destination.attaching.is_none() {
+            out.push(Action::ReadyDone);
+        }
+        if self.is_committing() {
+            out.push(Action::Committed);
+        }
+        for (index, call) in self.wire.calls.iter().enumerate() {
+            // A forwarded request waits until the destination can own the volume.
+            let waits = call.to == Host::Destination && !self.destination.journal.owned;
+            if !waits || self.may_own() {
+                out.push(Action::CallArrives { call: index as u8 });
+            }
+        }
+        self.path_actions(out);
+    }
+
     fn crash_actions(&self, out: &mut Vec<Action>) {
         if self.faults.crashes == 0 {
             return;
         }
-        for left in ends(&self.source.disk) {
-            out.push(Action::RestartSource { left, applied: false });
-        }
-        if self.source.operations.iter().any(Operation::is_unapplied) {
+        let restart = |left, applied| Action::RestartSource { left, applied, committed: false };
+        out.extend(ends(&self.source.disk).map(|left| restart(left, false)));
+        let unapplied = |of: &Operation| of.is_unapplied() && of.is_update();
+        if self.source.operations.iter().any(unapplied) {
             // Without a loss of power: what may be lost need not have been written.
-            out.push(Action::RestartSource { left: None, applied: true });
+            out.push(restart(None, true));
+        }
+        if self.is_committing() {
+            let committed = true;
+            out.push(Action::RestartSource { left: None, applied: false, committed });
         }
         for left in ends(&self.destination.disk) {
             out.push(Action::RestartDestination { left, executed: false });
         }
         let stages = self.wire.mirrors.iter().map(|call| call.stage);
         let mut stages = stages.chain(self.wire.copies.iter().map(|call| call.stage));
-        if stages.any(|stage| matches!(stage, Stage::Running(_))) {
+        let calls = self.destination.journal.owned
+            && self.wire.calls.iter().any(|call| call.to == Host::Destination);
+        if calls || stages.any(|stage| matches!(stage, Stage::Running(_))) {
             // Without a loss of power: what may be lost need not have been executed.
             out.push(Action::RestartDestination { left: None, executed: true });
         }
@@ -311,7 +368,22 @@ impl World {
             Action::CopyArrives { call } => self.copy_arrives(at(call)),
             Action::Copied { call } => self.copy_done(at(call)),
             Action::CopyFails { call, applied } => self.copy_failed(at(call), applied),
-            Action::RestartSource { left, applied } => {
+            Action::Settle { controller } => self.settle_by(controller),
+            Action::Ready { controller } => self.ready_by(controller),
+            Action::ReadyDone => self.ready_ends(),
+            Action::Commit { controller } => self.commit_by(controller),
+            Action::Committed => self.committed(),
+            Action::Own => self.own(),
+            Action::Forget { controller } => self.controllers[at(controller)].forget(),
+            Action::CallArrives { call } => self.call_arrives(at(call)),
+            Action::OpenLink { path, host } => self.open_link(path, host),
+            Action::FenceSession { path } => self.fence(path),
+            Action::BreakLink { path, link } => self.break_link(path, link),
+            Action::DrainTooSlow { path } => self.drain_too_slow(path),
+            Action::RestartSource { left, applied, committed } => {
+                if committed {
+                    self.committed();
+                }
                 if applied {
                     self.apply_unanswered();
                 }

@@ -49,20 +49,26 @@ impl World {
     fn replicas_agree(&self, block: usize) -> bool {
         let place = Span::block(block);
         let reserved = self.destination.machine.reserved();
-        let compared = self.is_common_epoch() && place.extent().end() <= reserved;
-        let excused = self.source.is_dirty(place) || self.source.is_applying(block);
+        let before = !self.source.journal.committed;
+        let compared = before && self.is_common_epoch() && place.extent().end() <= reserved;
+        let excused = self.source.is_dirty(place) || self.source.is_changing(block);
         let equal = self.source.disk.now()[block] == self.destination.disk.now()[block];
         !compared || excused || equal
     }
 
     fn keeps_promises(&self, block: usize) -> bool {
-        self.source.disk.may_hold(block).within(self.registers.owed(block))
+        let owner = match self.source.journal.committed {
+            false => &self.source.disk,
+            true => &self.destination.disk,
+        };
+        owner.may_hold(block).within(self.registers.owed(block))
     }
 
     /// Where crashes of both sides could leave two contents below `W_durable`, the unit is in the
     /// activity log.
     fn is_logged_where_unequal(&self, block: usize) -> bool {
-        let resumed = Span::block(block).extent().end() <= self.destination.journal.durable;
+        let resumed = !self.source.journal.committed
+            && Span::block(block).extent().end() <= self.destination.journal.durable;
         let (here, there) =
             (self.source.disk.may_hold(block), self.destination.disk.may_hold(block));
         let equal = here == there && here.iter().count() == 1;

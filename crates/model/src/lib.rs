@@ -12,13 +12,16 @@ pub mod live;
 pub mod model;
 pub mod mutant;
 pub mod operation;
+pub mod path;
 pub mod place;
+pub mod proof;
 pub mod request;
 pub mod scope;
 pub mod scopes;
 pub mod search;
 pub mod skip;
 pub mod source;
+pub mod switch;
 pub mod wire;
 pub mod world;
 

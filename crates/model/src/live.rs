@@ -27,3 +27,23 @@ pub const CLIENTS_WAIT_FOR_NOBODY: Question = Question {
 fn unanswered(world: &World) -> usize {
     world.clients.iter().filter(|client| client.unanswered.is_some()).count()
 }
+
+/// Once failures stop and a controller runs, the migration is committed and the destination owns the
+/// volume, and everybody has an answer.
+pub const COMMITTED: Question = Question {
+    name: "L3: the destination owns the volume once failures stop",
+    from: |_| true,
+    over: |action| !action.is_fault(),
+    goal: |world| world.destination.journal.owned && unanswered(world) == 0,
+};
+
+/// As [`CLIENTS_WAIT_FOR_NOBODY`], until the commit.
+pub const WAITS_FOR_NOBODY_BEFORE_THE_COMMIT: Question = Question {
+    name: "L2: no client waits for the controller or the destination before the commit",
+    from: |world| {
+        let free = usize::from(world.faults.breaks) >= unanswered(world);
+        free && !world.source.journal.committed
+    },
+    over: Action::is_of_source_alone,
+    goal: |world| unanswered(world) == 0 || world.source.journal.committed,
+};

@@ -26,6 +26,8 @@ pub struct Request {
     pub span: Span,
     /// What it writes.
     pub value: Value,
+    /// Which request of a run it is.
+    pub serial: u8,
 }
 
 impl std::fmt::Debug for Request {
@@ -43,7 +45,7 @@ impl std::fmt::Debug for Request {
 impl Request {
     /// A request that a scope offers; its value is chosen when it is sent.
     pub const fn new(verb: Verb, span: Span) -> Self {
-        Self { verb, span, value: ZEROES }
+        Self { verb, span, value: ZEROES, serial: 0 }
     }
 
     /// Whether it changes the volume.
@@ -138,10 +140,23 @@ impl Registers {
         possible
     }
 
-    /// The owner's disk has lost its power and holds this. The unanswered may still be executed.
-    pub fn power_lost(&mut self, block: usize, left: Value, under_way: Values) {
-        self.shown[block] = Values::of(left).or(under_way);
-        self.owed[block] = self.shown[block];
+    /// The owner's disk has lost its power and holds this. What is unanswered may still be executed.
+    pub fn power_lost<'a>(
+        &mut self,
+        left: Content,
+        unanswered: impl Iterator<Item = &'a mut Unanswered>,
+    ) {
+        self.shown = left.map(Values::of);
+        for of in unanswered {
+            for block in 0..BLOCKS {
+                of.seen[block] = of.seen[block].or(Values::of(left[block]));
+                if of.request.is_update() && of.request.span.has(block) {
+                    let value = Values::of(of.request.value);
+                    self.shown[block] = self.shown[block].or(value);
+                }
+            }
+        }
+        self.owed = self.shown;
     }
 }
 

@@ -8,8 +8,10 @@ use crate::request::Request;
 pub enum Start {
     /// Before the migration.
     Owner,
-    /// The sweep has not claimed anything yet.
-    Attached,
+    /// The migration has begun and nothing is attached yet.
+    Begun,
+    /// Everything is at the destination, durable and clean.
+    Swept,
 }
 
 /// What the parties may do and what may befall them.
@@ -23,7 +25,9 @@ pub struct Scope {
     pub clients: u8,
     /// How often clients ask for it, together.
     pub requests: u8,
-    /// How many controllers there are at most.
+    /// Whether clients come through a switch.
+    pub switch: bool,
+    /// How many controllers there are.
     pub controllers: u8,
     /// What goes wrong at most.
     pub faults: Faults,

@@ -7,17 +7,38 @@ use blockferry_block::BootId;
 use blockferry_migration::in_flight::OpId;
 use blockferry_migration::source::SessionKey;
 
+use crate::operation::Way;
+use crate::path::Host;
 use crate::place::{Content, Span};
+use crate::request::Request;
 use crate::skip::Skip;
 
 /// A session as a storage program fences it: that of a client, or the source's own.
 pub type Session = u8;
 
 /// The session that carries resyncs.
-pub const OWN: Session = 2;
+pub const OWN: Session = 0;
+
+/// How many sessions a run has.
+pub const SESSIONS: usize = 5;
 
 /// Number of a path of a session; a fence names the first that may execute.
 pub type PathGeneration = u16;
+
+/// Distance between the generations of a client's links. What the source opens on their behalf is
+/// numbered in between: mirror connections first, then forward connections.
+pub const LINK_STEP: PathGeneration = 32;
+
+/// Where the generations of forward connections begin, above the client's.
+pub const FORWARD_STEP: PathGeneration = 16;
+
+/// The generation of the client's link that this one was opened on behalf of.
+pub const fn link_of(generation: PathGeneration) -> PathGeneration {
+    generation / LINK_STEP * LINK_STEP
+}
+
+/// First generation of each session that may execute.
+pub type Fences = [PathGeneration; SESSIONS];
 
 /// The number of a session key, which can be ordered.
 pub type Key = u64;
@@ -51,6 +72,8 @@ pub struct MirrorCall {
     pub span: Span,
     /// What it writes.
     pub content: Content,
+    /// The request that it is of, if of one.
+    pub request: Option<Request>,
     /// The operation that waits for it.
     pub operation: Skip<OpId>,
     /// How far it is.
@@ -78,6 +101,32 @@ pub struct CopyCall {
     pub live: bool,
 }
 
+/// Who sends requests over a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sender {
+    /// The switch, for a client.
+    Switch,
+    /// The source, for a session that it forwards.
+    Source,
+}
+
+/// A client's request on a link.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Call {
+    /// Who sent it.
+    pub by: Sender,
+    /// Where it goes.
+    pub to: Host,
+    /// The session.
+    pub session: Session,
+    /// The link's generation.
+    pub generation: PathGeneration,
+    /// The request.
+    pub request: Request,
+    /// How the answer finds back.
+    pub way: Way,
+}
+
 /// A control call of the source that arrives when nobody waits for it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Late {
@@ -94,6 +143,8 @@ pub struct Wire {
     pub mirrors: Vec<MirrorCall>,
     /// Copy writes.
     pub copies: Vec<CopyCall>,
+    /// Clients' requests.
+    pub calls: Vec<Call>,
     /// Control calls that were given up.
     pub late: Vec<Late>,
 }

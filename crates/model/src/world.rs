@@ -1,16 +1,18 @@
 //! Everything at one moment: both storage programs, controllers, clients, and what is under way.
 
+use crate::action::Action;
 use crate::client::Client;
 use crate::controller::Controller;
 use crate::destination::DestinationSide;
 use crate::invariant::{Broken, Invariant};
 use crate::mutant::Mutant;
-use crate::place::{BLOCKS, Content, Span, Values};
+use crate::path::{Host, PathEnd};
+use crate::place::{BLOCKS, Content, Span};
 use crate::request::Registers;
 use crate::scope::{Faults, Scope, Start};
 use crate::skip::Skip;
 use crate::source::SourceSide;
-use crate::wire::{Late, Stage, Wire};
+use crate::wire::{Fences, LINK_STEP, Late, SESSIONS, Stage, Wire};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,30 +37,64 @@ pub struct World {
     pub faults: Faults,
     /// How often each extent was copied, where nothing goes wrong.
     pub copied: [u8; BLOCKS],
+    /// Fences that the destination has confirmed, whatever its journal says.
+    pub confirmed: Fences,
     /// What does not hold any more.
     pub broken: Broken,
 }
+
+/// A sweep in which nothing happens beside it.
+const SWEEP: [Action; 14] = [
+    Action::Attach,
+    Action::Attached,
+    Action::TendLanes,
+    Action::Claim { controller: 0 },
+    Action::ReadClaimed { claim: 0 },
+    Action::CopyArrives { call: 0 },
+    Action::Copied { call: 0 },
+    Action::Claim { controller: 0 },
+    Action::ReadClaimed { claim: 0 },
+    Action::CopyArrives { call: 0 },
+    Action::Copied { call: 0 },
+    Action::Checkpoint,
+    Action::CheckpointFlushed { late: false },
+    Action::CheckpointDone,
+];
 
 impl World {
     /// The world in which a run begins.
     pub fn new(scope: Scope) -> Self {
         let mut world = Self {
             scope: Skip(scope),
-            source: SourceSide::new(scope.clients, scope.machine_faults()),
+            source: SourceSide::new(scope),
             destination: DestinationSide::new(scope.machine_faults()),
             controllers: (0..scope.controllers).map(Controller::new).collect(),
-            clients: (0..scope.clients).map(|_| Client::default()).collect(),
+            clients: vec![Client::default(); usize::from(scope.clients)],
             wire: Wire::default(),
             registers: Registers::new(),
             requests: 0,
             faults: scope.faults,
             copied: [0; BLOCKS],
+            confirmed: [0; SESSIONS],
             broken: Broken::default(),
         };
-        if scope.start == Start::Attached {
+        if scope.switch {
+            (0..scope.clients).for_each(|client| world.enter_switch(client));
+        }
+        if scope.start != Start::Owner {
             world.begin();
         }
+        if scope.start == Start::Swept {
+            SWEEP.iter().for_each(|action| world.act(*action));
+        }
         world
+    }
+
+    fn enter_switch(&mut self, client: u8) {
+        let path = PathEnd::new(client + 1, 0, LINK_STEP, Host::Source);
+        let generation = path.front().map_or(0, |(link, _)| path.on_the_wire(link));
+        self.connect_source(path.session, generation);
+        self.clients[usize::from(client)].path = Some(path);
     }
 
     /// Whether this rule is broken on purpose.
@@ -81,35 +117,43 @@ impl World {
         }
     }
 
-    /// The owner's disk has lost its power; only what it was not told to keep may be gone.
+    /// The owner's disk has lost its power and holds this.
     pub(crate) fn registers_lost_power(&mut self, left: Content) {
-        for block in 0..BLOCKS {
-            let under_way = self.clients.iter().filter_map(|client| client.unanswered.as_ref());
-            let values = under_way
-                .filter(|of| of.request.is_update() && of.request.span.has(block))
-                .fold(Values::default(), |all, of| all.or(Values::of(of.request.value)));
-            self.registers.power_lost(block, left[block], values);
-        }
+        let unanswered = self.clients.iter_mut().filter_map(|client| client.unanswered.as_mut());
+        self.registers.power_lost(left, unanswered);
     }
 
     /// Forgets calls that can never have an effect, and puts the others in order.
     pub(crate) fn tidy(&mut self) {
         let keeps_copies = self.breaks(Mutant::AddressOnly);
-        let fences = self.destination.journal.fences;
+        let (here, there) = (self.source.journal.fences, self.destination.journal.fences);
         let (epoch, reserved) =
             (self.destination.machine.epoch(), self.destination.machine.reserved());
+        let owned = self.destination.journal.owned;
+        let keeps_mirrors = owned && self.breaks(Mutant::OwnedWithMirrors);
         self.wire.mirrors.retain(|call| {
-            let over = call.epoch != epoch || call.generation < fences[usize::from(call.session)];
+            let fenced = call.generation < there[usize::from(call.session)];
+            let over = fenced || !keeps_mirrors && (owned || call.epoch != epoch);
             call.live || call.stage != Stage::Sent || !over
         });
         self.wire.copies.retain(|call| {
             let over = call.epoch != epoch || call.span.extent().start() < reserved;
             call.live || call.stage != Stage::Sent || !over || keeps_copies
         });
-        self.wire.late.retain(|call| !matches!(call, Late::Finish(of, _) if *of != epoch));
-        self.destination.disk.forget_above(reserved, self.destination.journal.durable);
+        self.wire.late.retain(|call| match call {
+            Late::Finish(of, _) => *of == epoch && !owned,
+            Late::Attach(_) => !owned,
+        });
+        self.wire.calls.retain(|call| {
+            let fences = if call.to == Host::Source { here } else { there };
+            let fenced = call.generation < fences[usize::from(call.session)];
+            call.way.live || call.request.is_update() && !fenced
+        });
+        self.tidy_connections();
         self.wire.mirrors.sort_unstable();
         self.wire.copies.sort_unstable();
         self.wire.late.sort_unstable();
+        self.wire.calls.sort_unstable();
+        self.destination.disk.forget_above(reserved, self.destination.journal.durable);
     }
 }

@@ -5,12 +5,17 @@ use blockferry_migration::destination::Refusal;
 use blockferry_migration::source::MirrorOutcome;
 
 use crate::invariant::Invariant;
+use crate::mutant::Mutant;
+use crate::request::Verb;
 use crate::wire::{Late, Stage};
 use crate::world::World;
 
 impl World {
     /// A mirror write arrives.
     pub(crate) fn mirror_arrives(&mut self, index: usize) {
+        if self.destination.journal.owned {
+            return self.mirror_after_all(index);
+        }
         let call = &mut self.wire.mirrors[index];
         let (epoch, extent) = (call.epoch, call.span.extent());
         let machine = &mut self.destination.machine;
@@ -29,15 +34,34 @@ impl World {
         self.mirror_answered(&call, refusal);
     }
 
+    /// A mirror write arrives at the owner: mirroring is over.
+    fn mirror_after_all(&mut self, index: usize) {
+        let call = self.wire.mirrors.remove(index);
+        if self.breaks(Mutant::OwnedWithMirrors) {
+            self.destination.disk.write(call.span, &call.content);
+            if call.request.is_some_and(|request| request.verb == Verb::WriteFua) {
+                self.destination.disk.flush(call.span);
+            }
+            self.mirror_answered(&call, MirrorOutcome::Executed);
+        } else {
+            self.mirror_answered(&call, MirrorOutcome::Failed);
+        }
+    }
+
     /// A mirror write has been executed, or has failed and may have been applied. Who waits for it
     /// learns it at once: that an answer is lost is the same as that its connection was lost before.
     pub(crate) fn mirror_ends(&mut self, index: usize, ok: bool, applied: bool) {
         let call = self.wire.mirrors.remove(index);
         if applied {
             self.destination.disk.write(call.span, &call.content);
-            if call.stage == Stage::Running(true) && ok {
-                self.destination.disk.flush(call.span);
-            }
+        }
+        // Asked after the write: either the flush for Ready comes later, or this one counts.
+        let through = match self.breaks(Mutant::ThroughByArrival) {
+            true => call.stage == Stage::Running(true),
+            false => self.destination.machine.is_write_through(),
+        };
+        if applied && ok && through {
+            self.destination.disk.flush(call.span);
         }
         self.destination.machine.mirror_done();
         let outcome = if ok { MirrorOutcome::Executed } else { MirrorOutcome::Failed };
@@ -78,6 +102,7 @@ impl World {
     /// A call arrives that its asker has given up.
     pub(crate) fn arrives_late(&mut self, index: usize) {
         match self.wire.late.remove(index) {
+            Late::Attach(_) if self.destination.journal.owned => {}
             Late::Attach(boot) => self.attach_begins(boot, false),
             Late::Finish(epoch, address) => _ = self.finish_checkpoint(epoch, address),
         }

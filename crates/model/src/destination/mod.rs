@@ -4,15 +4,19 @@
 
 mod calls;
 mod copy;
+mod owner;
 
-use blockferry_block::BootId;
+use blockferry_block::{Attempt, BootId};
 use blockferry_migration::Faults;
 use blockferry_migration::destination::Destination;
 use blockferry_migration::digest::Frontier;
 
+use crate::controller::Controller;
 use crate::disk::Disk;
+use crate::mutant::Mutant;
+use crate::path::Host;
 use crate::place::{Content, SIZE, START, VOID, stream_at_start};
-use crate::wire::{PathGeneration, Stage};
+use crate::wire::{Fences, SESSIONS, Stage};
 use crate::world::World;
 
 /// Attaches that one run of the destination answers at most, so that epochs of two never meet.
@@ -31,6 +35,19 @@ pub struct DestinationSide {
     pub machine: Destination,
     /// An attach that waits until nothing older executes, and whether its asker waits for it.
     pub attaching: Option<bool>,
+    /// A promise to be ready that is being made durable.
+    pub readying: Option<Readying>,
+}
+
+/// A promise to be ready that is being made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Readying {
+    /// The attempt.
+    pub attempt: u64,
+    /// The epoch in which it was asked for.
+    pub epoch: u64,
+    /// Who asked.
+    pub controller: u8,
 }
 
 /// What its records say.
@@ -40,24 +57,37 @@ pub struct DestinationJournal {
     pub durable: u64,
     /// The stream's digest state there.
     pub stream: Frontier,
-    /// First generation of each session that may execute.
-    pub fences: [PathGeneration; 3],
+    /// First generation of each session that may execute here.
+    pub fences: Fences,
+    /// The last attempt that it has promised to be ready for.
+    pub ready: Option<u64>,
+    /// Whether it owns the volume.
+    pub owned: bool,
 }
 
 impl DestinationSide {
     /// A destination that was just created for the migration.
     pub fn new(faults: Faults) -> Self {
-        let (durable, stream, fences) = (START, stream_at_start(), [0; 3]);
-        let journal = DestinationJournal { durable, stream, fences };
+        let journal = DestinationJournal {
+            durable: START,
+            stream: stream_at_start(),
+            fences: [0; SESSIONS],
+            ready: None,
+            owned: false,
+        };
         let (disk, boot) = (Disk::filled(VOID), BootId(EPOCHS));
         let machine = machine(&journal, boot, faults);
-        Self { disk, journal, boot, machine, attaching: None }
+        Self { disk, journal, boot, machine, attaching: None, readying: None }
     }
 }
 
 fn machine(journal: &DestinationJournal, boot: BootId, faults: Faults) -> Destination {
-    let DestinationJournal { durable, stream, .. } = journal;
-    Destination::new(SIZE, boot, *durable, stream.clone(), SIZE).with_faults(faults)
+    let DestinationJournal { durable, stream, ready, .. } = journal;
+    let machine = Destination::new(SIZE, boot, *durable, stream.clone(), SIZE).with_faults(faults);
+    match ready {
+        Some(attempt) => machine.with_ready(Attempt(*attempt)),
+        None => machine,
+    }
 }
 
 impl World {
@@ -67,6 +97,9 @@ impl World {
     pub(crate) fn restart_destination(&mut self, left: Option<Content>) {
         if let Some(left) = left {
             self.destination.disk.lose_power(left);
+            if self.source.journal.committed {
+                self.registers_lost_power(left);
+            }
         }
         let links = self.source.lanes.iter_mut().filter_map(|lane| lane.link.as_mut());
         links.for_each(|link| link.up = false);
@@ -81,18 +114,33 @@ impl World {
         self.destination.machine = machine(journal, boot, self.scope.machine_faults());
         self.destination.boot = boot;
         self.destination.attaching = None;
+        self.destination.readying = None;
+        if self.breaks(Mutant::FenceVolatile) {
+            self.destination.journal.fences = [0; SESSIONS];
+        }
+        let proven =
+            self.destination.journal.ready.is_some() && self.breaks(Mutant::OwnedByPromise);
+        if proven && !self.destination.journal.owned {
+            self.own();
+        }
+        self.controllers.iter_mut().for_each(Controller::forget);
+        self.host_lost(Host::Destination);
     }
 
-    /// Writes that are being executed end, and nobody learns of it before the destination dies.
+    /// What is being executed, or is about to be, is, and nobody learns of it before the destination
+    /// dies.
     pub(crate) fn end_unanswered(&mut self) {
         let mirrors = self.wire.mirrors.iter().map(|call| (call.stage, call.span, call.content));
         let copies = self.wire.copies.iter().map(|call| (call.stage, call.span, call.content));
         for (stage, span, content) in mirrors.chain(copies) {
-            if let Stage::Running(through) = stage {
+            if matches!(stage, Stage::Running(_)) {
                 self.destination.disk.write(span, &content);
-                if through {
-                    self.destination.disk.flush(span);
-                }
+            }
+        }
+        if self.destination.journal.owned {
+            let calls = self.wire.calls.clone();
+            for call in calls.iter().filter(|call| call.to == Host::Destination) {
+                self.arrives_at_destination(call);
             }
         }
     }

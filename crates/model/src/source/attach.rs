@@ -49,7 +49,9 @@ impl World {
     /// Nothing older executes any more at the destination, and `W` is where both go on.
     pub(crate) fn attached(&mut self, attached: Attached) {
         let Attached { epoch, reserved, stream } = attached;
-        self.source.machine.attached(epoch, reserved, stream);
+        if self.source.machine.attached(epoch, reserved, stream) {
+            self.source.destination_boot = self.destination.boot;
+        }
     }
 
     fn detach(&mut self) {

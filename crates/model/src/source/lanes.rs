@@ -1,10 +1,10 @@
 //! The mirror lanes of the source: one for each session, opened, fenced and opened again.
 
-use blockferry_migration::source::{MirrorOutcome, SessionKey};
+use blockferry_migration::source::{MirrorOutcome, PhaseName, SessionKey};
 
 use crate::operation::Operation;
 use crate::place::{Content, Span};
-use crate::wire::{MirrorCall, PathGeneration, Session, Stage};
+use crate::wire::{MirrorCall, OWN, OWN_KEY, PathGeneration, Session, Stage};
 use crate::world::World;
 
 /// A lane.
@@ -34,14 +34,20 @@ pub struct Link {
 }
 
 impl Lane {
-    /// A lane that was never open.
-    pub fn new(key: SessionKey, session: Session) -> Self {
-        Self { key, session, link: None, unfenced: false, generation: 0 }
+    /// The source's own lane, in a run that begins with this generation.
+    pub fn own(generation: PathGeneration) -> Self {
+        Self { key: OWN_KEY, session: OWN, link: None, unfenced: false, generation }
     }
 
-    /// The lane of a client.
-    pub fn of_client(client: u8) -> Self {
-        Self::new(SessionKey(u64::from(client)), client)
+    /// The lane of a client's connection.
+    pub fn of(session: Session, generation: PathGeneration) -> Self {
+        let key = Self::key(session, generation);
+        Self { key, session, link: None, unfenced: false, generation }
+    }
+
+    /// The machine's number of a client's connection.
+    pub fn key(session: Session, generation: PathGeneration) -> SessionKey {
+        SessionKey(u64::from(session) | u64::from(generation) << 8)
     }
 
     /// Whether it is open in the epoch.
@@ -64,7 +70,9 @@ impl World {
             return self.mirrored(operation, MirrorOutcome::Failed);
         };
         let stage = if up { Stage::Sent } else { Stage::Lost };
-        let (session, lane, operation, live) = (lane.session, key.0, operation.id, true);
+        let Some(id) = operation.id else { return };
+        let request = operation.request();
+        let (session, lane, operation, live) = (lane.session, key.0, id, true);
         self.wire.mirrors.push(MirrorCall {
             lane,
             session,
@@ -72,6 +80,7 @@ impl World {
             epoch,
             span,
             content,
+            request,
             operation,
             stage,
             live,
@@ -83,7 +92,7 @@ impl World {
         if !call.live {
             return;
         }
-        let waits = |operation: &&Operation| *operation.id == *call.operation;
+        let waits = |operation: &&Operation| operation.id.is_some_and(|id| *id == *call.operation);
         if let Some(operation) = self.source.operations.iter().find(waits).cloned() {
             self.mirrored(&operation, outcome);
         }
@@ -119,24 +128,24 @@ impl World {
     }
 
     /// Whether the destination could confirm a fence of what the lane sent.
-    fn may_fence(&self, lane: &Lane) -> bool {
+    fn may_fence_lane(&self, lane: &Lane) -> bool {
         let executing = self.wire.mirrors.iter().any(|call| {
             let running = matches!(call.stage, Stage::Running(_));
             running && call.session == lane.session && call.generation <= lane.generation
         });
-        lane.unfenced && self.source.is_migrating() && !executing
+        lane.unfenced && self.source.machine.phase() != PhaseName::Owner && !executing
     }
 
     /// Whether a lane can be fenced or opened.
     pub(crate) fn may_tend_lanes(&self) -> bool {
-        self.source.lanes.iter().any(|lane| self.may_open(lane) || self.may_fence(lane))
+        self.source.lanes.iter().any(|lane| self.may_open(lane) || self.may_fence_lane(lane))
     }
 
     /// Every lane that can be is fenced or opened.
     pub(crate) fn tend_lanes(&mut self) {
         for index in 0..self.source.lanes.len() {
             let lane = &self.source.lanes[index];
-            match (self.may_fence(lane), self.may_open(lane)) {
+            match (self.may_fence_lane(lane), self.may_open(lane)) {
                 (true, _) => self.fence_lane(index),
                 (_, true) => self.open_lane(index),
                 _ => {}
@@ -164,7 +173,6 @@ impl World {
         lane.unfenced = false;
         let (key, session, generation) = (lane.key, lane.session, lane.generation);
         self.source.machine.mirror_fenced(key);
-        let fence = &mut self.destination.journal.fences[usize::from(session)];
-        *fence = (*fence).max(generation);
+        self.destination_fences(session, generation);
     }
 }

@@ -5,26 +5,32 @@
 
 mod attach;
 mod claims;
+mod commit;
 mod lanes;
-mod updates;
+mod requests;
+mod resync;
+mod sessions;
+mod steps;
 
 use std::collections::BTreeSet;
 
 use blockferry_block::BootId;
-use blockferry_migration::Faults;
 use blockferry_migration::activity::BatchId;
 use blockferry_migration::source::{Attachment, ClaimId, PhaseName, Source};
 
 use crate::disk::Disk;
 use crate::mutant::Mutant;
 use crate::operation::{Operation, Work};
+use crate::path::Host;
 use crate::place::{Content, INITIAL, SIZE, Span};
+use crate::scope::Scope;
 use crate::skip::Skip;
-use crate::wire::{OWN, OWN_KEY};
+use crate::wire::{Fences, PathGeneration, SESSIONS, Sender};
 use crate::world::World;
 
 pub use attach::Checkpoint;
 pub use lanes::{Lane, Link};
+pub use sessions::Connection;
 
 /// The source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +45,8 @@ pub struct SourceSide {
     pub machine: Source,
     /// What is being executed, in order of arrival.
     pub operations: Vec<Operation>,
+    /// Connections of clients.
+    pub connections: Vec<Connection>,
     /// The mirror lanes; the first is the source's own.
     pub lanes: Vec<Lane>,
     /// What the copiers wait for.
@@ -47,6 +55,8 @@ pub struct SourceSide {
     pub batch: Option<LogBatch>,
     /// The checkpoint under way.
     pub checkpoint: Option<Checkpoint>,
+    /// The run of the destination that it is attached to.
+    pub destination_boot: BootId,
 }
 
 /// What its records say.
@@ -56,6 +66,12 @@ pub struct SourceJournal {
     pub sending: bool,
     /// The activity log: units of which the sides may differ after a crash.
     pub log: BTreeSet<u32>,
+    /// The last attempt to commit.
+    pub attempt: u64,
+    /// Whether the commit record is durable.
+    pub committed: bool,
+    /// First generation of each session that may execute here.
+    pub fences: Fences,
 }
 
 /// A claim of a copier.
@@ -80,20 +96,42 @@ pub struct LogBatch {
 }
 
 impl SourceSide {
-    /// A source that owns the volume and has just been started.
-    pub fn new(clients: u8, faults: Faults) -> Self {
-        let lanes =
-            std::iter::once(Lane::new(OWN_KEY, OWN)).chain((0..clients).map(Lane::of_client));
+    /// A source that owns the volume and has just been started for the first time.
+    pub fn new(scope: Scope) -> Self {
+        let journal = SourceJournal {
+            sending: false,
+            log: BTreeSet::new(),
+            attempt: 0,
+            committed: false,
+            fences: [0; SESSIONS],
+        };
+        let machine = Source::new(SIZE, scope.machine_faults());
+        Self::started(scope, Disk::filled(INITIAL), journal, BootId(0), machine)
+    }
+
+    fn started(
+        scope: Scope,
+        disk: Disk,
+        journal: SourceJournal,
+        boot: BootId,
+        machine: Source,
+    ) -> Self {
+        // Sessions of clients that are connected here have never been before.
+        let first = PathGeneration::try_from(boot.0 * 64).unwrap_or(PathGeneration::MAX);
+        let direct = if scope.switch { 0 } else { scope.clients };
+        let lanes = (0..direct).map(|client| Lane::of(client + 1, first));
         Self {
-            disk: Disk::filled(INITIAL),
-            journal: SourceJournal::default(),
-            boot: BootId(0),
-            machine: Source::new(SIZE, faults),
+            disk,
+            journal,
+            boot,
+            machine,
             operations: Vec::new(),
-            lanes: lanes.collect(),
+            connections: Vec::new(),
+            lanes: std::iter::once(Lane::own(first)).chain(lanes).collect(),
             claims: Vec::new(),
             batch: None,
             checkpoint: None,
+            destination_boot: BootId(0),
         }
     }
 
@@ -110,11 +148,9 @@ impl SourceSide {
         self.machine.sweep().is_some_and(|sweep| sweep.is_dirty(span.extent()))
     }
 
-    /// Whether something that touches the extent is being applied.
-    pub fn is_applying(&self, block: usize) -> bool {
-        self.operations
-            .iter()
-            .any(|operation| operation.is_applying() && operation.span().has(block))
+    /// Whether something changes the extent, here or at the destination.
+    pub fn is_changing(&self, block: usize) -> bool {
+        self.operations.iter().any(|operation| operation.is_changing(block))
     }
 
     fn is_migrating(&self) -> bool {
@@ -128,30 +164,45 @@ impl World {
     pub(crate) fn restart_source(&mut self, left: Option<Content>) {
         if let Some(left) = left {
             self.source.disk.lose_power(left);
-            self.registers_lost_power(left);
+            if !self.source.journal.committed {
+                self.registers_lost_power(left);
+            }
         }
         for controller in 0..self.scope.controllers {
             self.disconnect(controller);
         }
         self.wire.mirrors.iter_mut().for_each(|call| call.live = false);
+        let mine = self.wire.calls.iter_mut().filter(|call| call.by == Sender::Source);
+        mine.for_each(|call| call.way.live = false);
         self.destination.attaching.iter_mut().for_each(|live| *live = false);
         self.clients.iter_mut().for_each(|client| client.sent = false);
-        let boot = BootId(self.source.boot.0 + 1);
-        let fresh = SourceSide::new(self.scope.clients, self.scope.machine_faults());
-        let SourceSide { disk, journal, .. } = std::mem::replace(&mut self.source, fresh);
-        self.source = SourceSide { disk, journal, boot, ..self.source.clone() };
-        if self.source.journal.sending {
-            let forgets = self.breaks(Mutant::DirtyVolatile);
-            let log = self.source.journal.log.iter().copied().filter(|_| !forgets);
-            let faults = self.scope.machine_faults();
-            self.source.machine = Source::recovering(SIZE, log.collect::<Vec<_>>(), faults);
+        let journal = self.source.journal.clone();
+        let machine = self.machine_of(&journal);
+        let (disk, boot) = (self.source.disk.clone(), BootId(self.source.boot.0 + 1));
+        self.source = SourceSide::started(*self.scope, disk, journal, boot, machine);
+        self.host_lost(Host::Source);
+    }
+
+    /// What the journal says goes on.
+    fn machine_of(&self, journal: &SourceJournal) -> Source {
+        let faults = self.scope.machine_faults();
+        if journal.committed {
+            return Source::forwarding(SIZE);
         }
+        if !journal.sending {
+            return Source::new(SIZE, faults);
+        }
+        let forgets = self.breaks(Mutant::DirtyVolatile);
+        let log = journal.log.iter().copied().filter(|_| !forgets);
+        Source::recovering(SIZE, log.collect::<Vec<_>>(), faults)
     }
 
     /// What is being written is, and nobody learns of it before the source dies.
     pub(crate) fn apply_unanswered(&mut self) {
         for operation in self.source.operations.iter().filter(|of| of.is_unapplied()) {
-            if let Work::Request(request) = operation.work {
+            if let Work::Request(request, _) = operation.work
+                && request.is_update()
+            {
                 self.source.disk.write(request.span, &request.span.filled(request.value));
             }
         }
@@ -168,7 +219,12 @@ impl World {
     /// Everything that nobody can stop or delay happens.
     pub(crate) fn settle(&mut self) {
         self.watch();
-        while self.step_operation() || self.step_claim() || self.take_log_batch() {}
+        while self.step_operation()
+            || self.step_claim()
+            || self.take_log_batch()
+            || self.step_forward()
+            || self.step_paths()
+        {}
     }
 
     fn take_log_batch(&mut self) -> bool {
