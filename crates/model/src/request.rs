@@ -99,7 +99,7 @@ impl Registers {
         let mut beside = [Values::default(); BLOCKS];
         let updates = |block| request.is_update() && request.span.has(block);
         for other in others {
-            for block in 0..BLOCKS {
+            for block in Span::AB.blocks() {
                 if updates(block) {
                     let value = Values::of(request.value);
                     other.beside[block] = other.beside[block].or(value);
@@ -110,7 +110,7 @@ impl Registers {
                 }
             }
         }
-        for block in (0..BLOCKS).filter(|block| updates(*block)) {
+        for block in Span::AB.blocks().filter(|block| updates(*block)) {
             self.shown[block] = self.shown[block].or(Values::of(request.value));
             self.owed[block] = self.owed[block].or(Values::of(request.value));
         }
@@ -120,7 +120,7 @@ impl Registers {
     /// A request is answered well; what it read, if it did. False when no register answers so.
     pub fn end(&mut self, of: &Unanswered, read: Content) -> bool {
         let mut possible = true;
-        for block in 0..BLOCKS {
+        for block in Span::AB.blocks() {
             let touched = of.request.span.has(block);
             let with_own = |value| Values::of(value).or(of.beside[block]);
             match of.request.verb {
@@ -148,7 +148,7 @@ impl Registers {
     ) {
         self.shown = left.map(Values::of);
         for of in unanswered {
-            for block in 0..BLOCKS {
+            for block in Span::AB.blocks() {
                 of.seen[block] = of.seen[block].or(Values::of(left[block]));
                 if of.request.is_update() && of.request.span.has(block) {
                     let value = Values::of(of.request.value);
@@ -163,5 +163,52 @@ impl Registers {
 impl Default for Registers {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: Value = INITIAL;
+
+    fn write(value: Value) -> Request {
+        Request { value, ..Request::new(Verb::Write, Span::A) }
+    }
+
+    fn reads(registers: &mut Registers, value: Value) -> bool {
+        let read = registers.begin(Request::new(Verb::Read, Span::A), std::iter::empty());
+        registers.end(&read, Span::A.filled(value))
+    }
+
+    #[test]
+    fn i15_what_was_overwritten_is_not_read_again() {
+        let mut registers = Registers::new();
+        let of = registers.begin(write(2), std::iter::empty());
+        registers.end(&of, Content::default());
+        assert!(reads(&mut registers, 2));
+        assert!(!reads(&mut registers, OLD));
+    }
+
+    #[test]
+    fn i15_of_two_writes_at_the_same_time_either_may_stay_but_not_change() {
+        let mut registers = Registers::new();
+        let mut first = registers.begin(write(2), std::iter::empty());
+        let second = registers.begin(write(3), std::iter::once(&mut first));
+        registers.end(&second, Content::default());
+        registers.end(&first, Content::default());
+        assert!(reads(&mut registers, 2));
+        assert!(!reads(&mut registers, 3), "it went back");
+    }
+
+    #[test]
+    fn i8_a_flush_promises_what_was_answered_before_it_was_sent() {
+        let mut registers = Registers::new();
+        let of = registers.begin(write(2), std::iter::empty());
+        registers.end(&of, Content::default());
+        let flush = registers.begin(Request::new(Verb::Flush, Span::AB), std::iter::empty());
+        assert!(registers.owed(0).has(OLD), "nothing was promised yet");
+        registers.end(&flush, Content::default());
+        assert_eq!(registers.owed(0), Values::of(2));
     }
 }
