@@ -63,6 +63,7 @@ pub fn matrix(seed: u64) -> Vec<Trial> {
 pub fn at(label: &'static str, party: Party, time: u64, fault: Fault) -> Trial {
     let mut trial = Trial::of(party, Point::Label(label), time, fault);
     trial.told = !UNTOLD.iter().any(|untold| label.starts_with(untold));
+    trial.aborted = label.contains(".abort.");
     if label.starts_with("storage.fence.") {
         trial.blows.insert(0, before_a_fence(party, fault));
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::stage::Stage;
 use super::trial::{Blow, Fault, Party, Point};
-use crate::cast::{Outcome, Process, load, moves_on};
+use crate::cast::{Controller, Outcome, Process, VOLUME, load, moves_on};
 
 /// How long a stop lasts.
 const STOP: Duration = Duration::from_secs(5);
@@ -35,6 +35,17 @@ const PLAY_MAX: Duration = Duration::from_secs(150);
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(4);
 
+/// An abort begins when so much is copied, in bytes.
+const ABORTED_AT: u64 = 4 << 20;
+
+/// What the controller is for at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    Abort,
+    Move,
+    Retire,
+}
+
 /// What the controller's last words of a migration were.
 pub(super) struct Played {
     pub(super) done: Value,
@@ -45,8 +56,10 @@ impl Stage {
     pub(super) async fn play(&mut self) -> Result<Played> {
         let begun = Instant::now();
         let mut runs = 1;
+        let mut aim = if self.trial.aborted { Aim::Abort } else { Aim::Move };
         let mut done = None;
         self.running = Some(self.controller("migrate"));
+        let mut overtaken = self.overtaken(aim).await?;
         loop {
             self.strike().await?;
             if let Some(controller) = self.running.take_if(|run| run.process.ended().is_some()) {
@@ -54,25 +67,49 @@ impl Stage {
                 if outcome.code.is_none() {
                     self.coming.retain(|blow| !is_call_of(Party::Controller, blow));
                 }
-                let next = match (&done, outcome.code) {
-                    (None, Some(0)) => {
-                        done = Some(outcome.last());
-                        "retire"
-                    }
-                    (Some(done), Some(0)) => return Ok(Played { done: done.clone() }),
-                    (Some(_), _) => "retire",
-                    (None, _) => again(&outcome),
-                };
                 runs += 1;
                 ensure!(runs <= RUNS_MAX, "{runs} runs of the controller: {:?}", outcome.err);
-                if outcome.code != Some(0) {
-                    tokio::time::sleep(AGAIN).await;
+                let ended_well = outcome.code == Some(0);
+                match (aim, ended_well) {
+                    (Aim::Abort, true) => {
+                        self.gives_up(overtaken.take()).await?;
+                        aim = Aim::Move;
+                    }
+                    (Aim::Move, true) => {
+                        done = Some(outcome.last());
+                        aim = Aim::Retire;
+                    }
+                    (Aim::Retire, true) => {
+                        return Ok(Played { done: done.context("retired before it moved")? });
+                    }
+                    (_, false) => tokio::time::sleep(AGAIN).await,
                 }
-                self.running = Some(self.controller(next));
+                self.running = Some(self.controller(command(aim, &outcome)));
             }
             ensure!(begun.elapsed() < PLAY_MAX, "no end: {}", self.stands().await?);
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Where the migration is to be aborted: the controller that copied up to then. Another one
+    /// aborts now.
+    async fn overtaken(&mut self, aim: Aim) -> Result<Option<Controller>> {
+        if aim != Aim::Abort {
+            return Ok(None);
+        }
+        self.cluster.until_copied(ABORTED_AT).await;
+        let abort = self.controller("abort");
+        Ok(self.running.replace(abort))
+    }
+
+    /// A controller whose migration was aborted has to end by itself.
+    async fn gives_up(&self, overtaken: Option<Controller>) -> Result<()> {
+        let Some(controller) = overtaken else { return Ok(()) };
+        let outcome = controller.end().await;
+        ensure!(outcome.code == Some(1), "an aborted migration went on: {outcome:?}");
+        let gone = self.cluster.destination.status(VOLUME).await.is_none();
+        ensure!(gone && !self.cluster.copy().exists(), "the abort left something behind");
+        Ok(())
     }
 
     /// Starts the load, and waits until it works. A system call may kill somebody before.
@@ -181,7 +218,12 @@ fn is_call_of(party: Party, blow: &Blow) -> bool {
 }
 
 /// What brings it to its end after this: a migration that has not begun is begun again.
-fn again(outcome: &Outcome) -> &'static str {
-    let never_begun = outcome.err.iter().any(|line| line.contains("`migrate` begins one"));
-    if never_begun { "migrate" } else { "resume" }
+fn command(aim: Aim, before: &Outcome) -> &'static str {
+    let never_begun = before.err.iter().any(|line| line.contains("`migrate` begins one"));
+    match aim {
+        Aim::Abort => "abort",
+        Aim::Retire => "retire",
+        Aim::Move if before.code == Some(0) || never_begun => "migrate",
+        Aim::Move => "resume",
+    }
 }
