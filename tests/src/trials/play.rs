@@ -8,20 +8,9 @@ use blockferry_checker::{LoadHandle, Report};
 use serde_json::Value;
 
 use super::stage::Stage;
-use super::trial::{Blow, Fault, Party, Point};
-use crate::cast::{Controller, Outcome, Process, VOLUME, load, moves_on};
-
-/// How long a stop lasts.
-const STOP: Duration = Duration::from_secs(5);
-
-/// How long the network holds everything back.
-const HELD: Duration = Duration::from_secs(3);
-
-/// How long new connections are refused after the old ones were cut.
-const REFUSED: Duration = Duration::from_millis(500);
-
-/// Longest pause between a death and the restart.
-const DEAD_MAX_MS: u64 = 400;
+use super::strike::is_call_of;
+use super::trial::Party;
+use crate::cast::{Controller, Outcome, VOLUME, load, moves_on};
 
 /// Pause between two runs of the controller.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -146,60 +135,6 @@ impl Stage {
         Ok(report)
     }
 
-    /// Lets a blow fall whose moment has come.
-    async fn strike(&mut self) -> Result<()> {
-        for party in [Party::Source, Party::Destination, Party::Switch, Party::Controller] {
-            let Some(process) = self.process(party) else { continue };
-            let (stopped, ended) = (process.is_stopped(), process.ended());
-            let Some(at) = self.coming.iter().position(|blow| blow.party == party) else {
-                ensure!(
-                    ended.is_none() || party == Party::Controller,
-                    "the {party} has ended by itself: {ended:?}"
-                );
-                continue;
-            };
-            let dead = ended.is_some() && is_call_of(party, &self.coming[at]);
-            if !(stopped || dead) || (dead && party == Party::Controller) {
-                continue;
-            }
-            let blow = self.coming.remove(at).context("a blow that was there")?;
-            self.fall(blow).await?;
-        }
-        Ok(())
-    }
-
-    async fn fall(&mut self, blow: Blow) -> Result<()> {
-        let party = blow.party;
-        match blow.fault {
-            Fault::Kill => {
-                self.struck(party)?.kill9();
-                if party == Party::Controller {
-                    return Ok(());
-                }
-                self.stands().await?;
-                let pause = self.trial.seed.wrapping_mul(137) % DEAD_MAX_MS;
-                tokio::time::sleep(Duration::from_millis(pause)).await;
-                self.restart(party).await;
-            }
-            Fault::Stop => {
-                tokio::time::sleep(STOP).await;
-                self.struck(party)?.cont();
-            }
-            cut => {
-                self.relays.cut(party, cut, self.trial.seed);
-                self.struck(party)?.cont();
-                let hard = matches!(cut, Fault::Reset | Fault::Torn);
-                tokio::time::sleep(if hard { REFUSED } else { HELD }).await;
-                self.relays.heal();
-            }
-        }
-        Ok(())
-    }
-
-    fn struck(&mut self, party: Party) -> Result<&mut Process> {
-        self.process(party).with_context(|| format!("the {party} does not run"))
-    }
-
     /// What `controller status` says; it has to say something, whoever is away.
     pub(super) async fn stands(&self) -> Result<Value> {
         let outcome = self.controller("status").end().await;
@@ -211,10 +146,6 @@ impl Stage {
         }
         Ok(status)
     }
-}
-
-fn is_call_of(party: Party, blow: &Blow) -> bool {
-    blow.party == party && matches!(blow.point, Point::Call(_))
 }
 
 /// What brings it to its end after this: a migration that has not begun is begun again.
