@@ -8,6 +8,7 @@ use blockferry_block::Extent;
 use blockferry_migration::in_flight::{InFlight, Mode, OpId};
 
 use crate::content::{BLOCK, Content, Stamp, blocks};
+use crate::disk::Kind;
 use crate::executor::{MILLIS, Pid, Signal, Sim, first};
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
 use crate::mutation::Mutation;
@@ -29,6 +30,8 @@ pub struct Load {
     pub blocks_max: u64,
     /// Requests of one worker before it slows down.
     pub requests: u64,
+    /// All workers go on until so many requests are answered, though the migration be over.
+    pub total_min: u64,
     /// Whether requests may overlap others that are not answered. A switch for which a request may
     /// be sent again holds such requests back: what was perhaps executed must not be seen and
     /// overwritten before it is executed again.
@@ -47,6 +50,7 @@ pub struct Clients {
     granted: Signal,
     connections: Vec<Rc<Downstream>>,
     stamps: Cell<u64>,
+    answered: Cell<u64>,
     finishing: Cell<bool>,
     working: Cell<u64>,
 }
@@ -94,6 +98,7 @@ impl Clients {
             granted: Signal::default(),
             connections: connections.collect(),
             stamps: Cell::new(0),
+            answered: Cell::new(0),
             finishing: Cell::new(false),
             working: Cell::new(0),
         })
@@ -187,13 +192,14 @@ impl Clients {
     async fn work(self: Rc<Self>, downstream: Rc<Downstream>) {
         let mut last = None;
         for number in 0_u64.. {
-            if self.finishing.get() && last.is_none() {
+            let enough = self.answered.get() >= self.load.total_min;
+            if self.finishing.get() && enough && last.is_none() {
                 last = Some(number + 4);
             }
             if last == Some(number) {
                 break;
             }
-            let slow = if number < self.load.requests { 1 } else { 200 };
+            let slow = if number < self.load.requests || self.finishing.get() { 1 } else { 200 };
             self.sim.sleep(self.sim.between(0, self.load.pause_max * slow)).await;
             self.request(&downstream).await;
         }
@@ -206,6 +212,8 @@ impl Clients {
             45..92 => self.write(downstream).await,
             _ => self.flush(downstream).await,
         }
+        self.answered.set(self.answered.get() + 1);
+        self.witness.add("operation", 1);
     }
 
     fn extent(&self) -> Extent {
@@ -221,10 +229,13 @@ impl Clients {
     async fn read(&self, downstream: &Downstream) {
         let extent = self.extent();
         let turn = self.turn(extent, Mode::Shared).await;
+        let since = self.sim.now();
         let begun = self.witness.registers.borrow_mut().tick();
         let (reply, _) = self.send(downstream, Request::Read(extent)).await;
         self.end_turn(turn);
-        let Reply::Content(content) = reply else { return };
+        let Reply::Content(content) = reply else {
+            return self.witness.client_failed(since, &[Kind::Read], extent);
+        };
         self.witness.sim.trace(|| {
             let stamps: Vec<_> = content.iter().map(Stamp::to_string).collect();
             format!("read {extent} by {:?}: {}", downstream.session, stamps.join(" "))
@@ -245,8 +256,14 @@ impl Clients {
         let turn = self.turn(extent, Mode::Exclusive).await;
         self.witness.registers.borrow_mut().begin_write(blocks(extent), stamp);
         self.sim.trace(|| format!("send {stamp} {extent} by {:?}", downstream.session));
-        let (_, sent) = self.send(downstream, Request::Update { extent, content, fua }).await;
+        let since = self.sim.now();
+        let (reply, sent) = self.send(downstream, Request::Update { extent, content, fua }).await;
         self.end_turn(turn);
+        if matches!(reply, Reply::Failed) {
+            // It may have happened or not, as the registers keep it until it is answered.
+            let kinds: &[Kind] = if fua { &[Kind::Write, Kind::Flush] } else { &[Kind::Write] };
+            return self.witness.client_failed(since, kinds, extent);
+        }
         self.sim.trace(|| format!("done {stamp} {extent}"));
         let fault = self.witness.registers.borrow_mut().end_write(blocks(extent), stamp, sent, fua);
         fault.into_iter().for_each(|fault| self.witness.violate(fault));
@@ -276,7 +293,12 @@ impl Clients {
     }
 
     async fn flush(&self, downstream: &Downstream) {
-        let (_, sent) = self.send(downstream, Request::Flush).await;
+        let since = self.sim.now();
+        let (reply, sent) = self.send(downstream, Request::Flush).await;
+        if matches!(reply, Reply::Failed) {
+            let whole = Extent::whole(self.witness.size);
+            return self.witness.client_failed(since, &[Kind::Flush], whole);
+        }
         self.witness.registers.borrow_mut().end_flush(sent);
     }
 
@@ -292,7 +314,9 @@ impl Clients {
             let sent = self.witness.registers.borrow_mut().tick();
             let call = Call::Request(request.clone());
             match path.connection.call(call).await {
-                Ok(reply @ (Reply::Done | Reply::Content(_))) => return (reply, sent),
+                Ok(reply @ (Reply::Done | Reply::Content(_) | Reply::Failed)) => {
+                    return (reply, sent);
+                }
                 Ok(_) => path.connection.close(),
                 Err(_) => {}
             }

@@ -10,6 +10,7 @@ use blockferry_migration::digest::Frontier;
 use blockferry_migration::source::{SessionKey, Source};
 
 use crate::content::{Content, with_pieces};
+use crate::disk::DiskError;
 use crate::executor::{Lock, MILLIS, Pid, Signal, Sim, Turn};
 use crate::fences::Fences;
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
@@ -176,28 +177,40 @@ impl DestinationProgram {
             self.witness.violate(format!("I3: mirror write {extent} above W {reserved}"));
         }
         self.witness.note("mirror", || extent.to_string());
-        self.witness.destination_disk.write(extent, &content).await;
+        let written = self.witness.destination_disk.write(extent, &content).await;
         // Asked after the write: either the flush for Ready comes later, or this one counts.
         let broken = self.witness.breaks(Mutation::NoWriteThrough);
         let through = self.machine.borrow().is_write_through() && !broken;
-        let durable = !through || self.flush().await;
+        let reply = match written {
+            Ok(()) if through && !self.flush().await => Reply::Failed,
+            Ok(()) => Reply::Done,
+            Err(error) => {
+                if through && error == DiskError::Io {
+                    self.may_have_lost();
+                }
+                Reply::Failed
+            }
+        };
         self.machine.borrow_mut().mirror_done();
         self.changed.raise();
-        if durable { Reply::Done } else { LOST }
+        reply
     }
 
     /// Makes durable what was answered; false when some of it may be lost, and then only an attach
     /// goes on.
     async fn flush(&self) -> bool {
-        let disk = &self.witness.destination_disk;
-        disk.flush().await;
-        if !disk.has_lost() || self.witness.breaks(Mutation::FailedFlushUnnoticed) {
+        let flushed = self.witness.destination_disk.flush().await;
+        if flushed.is_ok() || self.witness.breaks(Mutation::FailedFlushUnnoticed) {
             return true;
         }
+        self.may_have_lost();
+        false
+    }
+
+    fn may_have_lost(&self) {
         self.witness.note("flush-failed", String::new);
         self.machine.borrow_mut().flush_failed();
         self.changed.raise();
-        false
     }
 
     async fn copy(&self, connection: ConnectionId, extent: Extent, content: Content) -> Reply {
@@ -212,7 +225,12 @@ impl DestinationProgram {
                 Err(_) => return STALE,
             }
         };
-        self.witness.destination_disk.write(extent, &content).await;
+        if self.witness.destination_disk.write(extent, &content).await.is_err() {
+            self.witness.note("copy-failed", || extent.to_string());
+            self.machine.borrow_mut().copy_done(None);
+            self.changed.raise();
+            return Reply::Failed;
+        }
         with_pieces(&content, |pieces| pieces.iter().for_each(|piece| stream.push(*piece)));
         self.machine.borrow_mut().copy_done(Some(stream));
         let after = self.machine.borrow().reserved();
@@ -360,6 +378,7 @@ impl DestinationProgram {
     fn become_owner(&self) {
         self.owning.set(true);
         if self.owner.borrow().is_none() {
+            self.witness.destination_disk.forget_losses();
             let machine = Source::new(self.witness.size, Default::default());
             let disk = &self.witness.destination_disk;
             let volume = Volume::new(&self.witness, self.process, disk, machine, None);

@@ -48,7 +48,10 @@ struct Inner {
     traced: bool,
     violation: RefCell<Option<String>>,
     steps: Cell<u64>,
+    listener: RefCell<Option<Listener>>,
 }
+
+type Listener = Rc<dyn Fn(&'static str)>;
 
 /// A task, which is away while it is polled.
 struct Place {
@@ -98,6 +101,7 @@ impl Sim {
             traced,
             violation: RefCell::default(),
             steps: Cell::new(0),
+            listener: RefCell::default(),
         }))
     }
 
@@ -226,6 +230,20 @@ impl Sim {
         drop(tasks);
         let actions = std::mem::take(&mut *self.0.actions.borrow_mut());
         drop(actions);
+        *self.0.listener.borrow_mut() = None;
+    }
+
+    /// Tells this function whenever a point is passed at which something may strike.
+    pub fn listen(&self, listener: impl Fn(&'static str) + 'static) {
+        *self.0.listener.borrow_mut() = Some(Rc::new(listener));
+    }
+
+    /// A point is passed.
+    pub fn pass(&self, point: &'static str) {
+        let listener = self.0.listener.borrow().clone();
+        if let Some(listener) = listener {
+            listener(point);
+        }
     }
 
     /// Prints one line, when the run is traced.

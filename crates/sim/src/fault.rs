@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::disk::{DiskError, Kind};
 use crate::executor::{Micros, Sim};
 use crate::mutation::Mutations;
 use crate::network::Host;
@@ -21,6 +22,18 @@ pub enum Fault {
     },
     /// The destination's store loses what was not flushed, while the program runs on.
     Forget,
+    /// A disk fails what it is asked for. One of the source that could not flush is believed again
+    /// after a restart only, which its operator brings about.
+    Disk {
+        /// Whose.
+        host: Host,
+        /// What.
+        kind: Kind,
+        /// How.
+        error: DiskError,
+        /// For so long; the next call alone for 0.
+        length: Micros,
+    },
     /// Connections between two hosts break.
     Break {
         /// One end.

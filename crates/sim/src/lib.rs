@@ -6,6 +6,7 @@ pub mod controller;
 pub mod destination;
 pub mod disk;
 pub mod executor;
+pub mod exhaust;
 pub mod fault;
 pub mod fences;
 pub mod link;
@@ -22,6 +23,7 @@ pub mod volume;
 pub mod witness;
 pub mod world;
 
+pub use exhaust::Strike;
 pub use mutation::{Mutation, Mutations};
 pub use plan::{Plan, Trouble};
 pub use world::{Outcome, run, run_plan};

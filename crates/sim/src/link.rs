@@ -165,7 +165,11 @@ impl Link {
             self.reattach.raise();
             return;
         }
-        self.volume.disk.flush().await;
+        if self.volume.disk.flush().await.is_err() {
+            self.volume.machine.borrow_mut().checkpoint_failed();
+            self.reattach.raise();
+            return;
+        }
         let finish = connection.call(Call::FinishCheckpoint { epoch, address });
         match self.sim.timeout(CONTROL_TIMEOUT, finish).await {
             Some(Ok(Reply::Done)) => self.volume.machine.borrow_mut().checkpoint_done(address),
@@ -194,8 +198,13 @@ impl Link {
             return;
         }
         self.witness.note("resync", || format!("{id:?} {extent}"));
-        let content = self.volume.disk.read(extent).await;
-        let outcome = self.route.mirror(RESYNC_KEY, extent, content.into()).await;
+        let outcome = match self.volume.disk.read(extent).await {
+            Ok(content) => self.route.mirror(RESYNC_KEY, extent, content.into()).await,
+            Err(_) => MirrorOutcome::Failed,
+        };
+        if outcome != MirrorOutcome::Executed {
+            self.sim.sleep(RETRY).await;
+        }
         self.volume.machine.borrow_mut().resync_done(id, extent, outcome);
         self.volume.forget(id);
         if outcome == MirrorOutcome::Failed {
@@ -204,8 +213,5 @@ impl Link {
             self.witness.replicas_agree("I7", extent);
         }
         self.volume.after_change();
-        if outcome != MirrorOutcome::Executed {
-            self.sim.sleep(RETRY).await;
-        }
     }
 }

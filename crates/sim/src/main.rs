@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use blockferry_sim::{Trouble, run};
+use blockferry_sim::{Outcome, Strike, Trouble, exhaust, run};
 use clap::{Parser, ValueEnum};
 
 /// Runs the migration's state machines in seeded worlds.
@@ -20,6 +20,12 @@ struct Arguments {
     /// Run only this seed and print every event of it.
     #[arg(long)]
     trace: Option<u64>,
+    /// Run this seed's small plan once for each record, flush and message, with a crash there.
+    #[arg(long, value_name = "SEED", conflicts_with = "trace")]
+    exhaust: Option<u64>,
+    /// Of those crashes only this one, printing every event of it.
+    #[arg(long, value_name = "POINT:NUMBER", requires = "exhaust", value_parser = Strike::parse)]
+    strike: Option<Strike>,
     /// Whether things go wrong.
     #[arg(long, value_enum, default_value_t = Switch::On)]
     faults: Switch,
@@ -30,6 +36,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Switch {
+    Disk,
     Store,
     On,
     Network,
@@ -39,6 +46,7 @@ enum Switch {
 impl Switch {
     const fn trouble(self) -> Trouble {
         match self {
+            Self::Disk => Trouble::Disk,
             Self::Store => Trouble::Store,
             Self::On => Trouble::All,
             Self::Network => Trouble::Network,
@@ -55,6 +63,9 @@ fn main() -> ExitCode {
         return if failed.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let began = Instant::now();
+    if let Some(seed) = arguments.exhaust {
+        return exhaust(seed, arguments.strike, began);
+    }
     let mut failures = 0;
     for seed in arguments.from..arguments.from + arguments.seeds {
         let Some(what) = failure(seed, trouble, false) else { continue };
@@ -73,12 +84,28 @@ fn main() -> ExitCode {
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+fn exhaust(seed: u64, only: Option<Strike>, began: Instant) -> ExitCode {
+    let strikes = only.map_or_else(|| exhaust::strikes(seed), |strike| vec![strike]);
+    let mut failures = 0;
+    for strike in &strikes {
+        let Some(what) = caught(only.is_some(), || strike.run(seed, only.is_some())) else {
+            continue;
+        };
+        failures += 1;
+        println!("--exhaust {seed} --strike {strike}: {what}");
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!("seed {seed}: {} crashes, {failures} failed, {seconds:.1} s", strikes.len());
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 /// What went wrong in a seed; a panic of a machine counts.
 fn failure(seed: u64, trouble: Trouble, traced: bool) -> Option<String> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        run(seed, trouble, blockferry_migration::Faults::default(), traced)
-    }));
-    match outcome {
+    caught(traced, || run(seed, trouble, blockferry_migration::Faults::default(), traced))
+}
+
+fn caught(traced: bool, run: impl FnOnce() -> Outcome) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
         Ok(outcome) => {
             if traced {
                 println!("{:?} in {} virtual us", outcome.counts, outcome.lasted);

@@ -115,6 +115,8 @@ pub enum Reply {
     AboveReserved(u64),
     /// A copy write must begin here.
     Expected(u64),
+    /// The disk failed: what a client is told without a migration.
+    Failed,
     /// Refused: not in this state, or fenced.
     Refused(&'static str),
     /// The outcome of an attach.

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 
 use crate::executor::{MILLIS, Micros, Pid, SECOND, Signal, Sim, first};
+use crate::exhaust;
 use crate::message::{Call, Reply};
 
 /// Where a process runs.
@@ -218,6 +219,7 @@ impl Network {
         let arrival = (self.sim.now() + self.delay()).max(link.back.get() + 1);
         let arrival = arrival.max(link.back_held_until.get());
         link.back.set(arrival);
+        exhaust::pass_answered(&self.sim, link.to);
         let link = link.clone();
         self.sim.at(arrival, move || {
             if !link.lost.get() {
@@ -239,6 +241,7 @@ impl Connection {
         let (network, link) = (self.network.clone(), self.link.clone());
         let arrival = (network.sim.now() + network.delay()).max(link.there.get() + 1);
         link.there.set(arrival);
+        exhaust::pass_sent(&network.sim, link.from, link.to);
         let answer = Rc::new(Slot::default());
         let slot = answer.clone();
         let sim = network.sim.clone();

@@ -4,7 +4,7 @@ use blockferry_migration::digest::LEAF;
 
 use crate::client::Load;
 use crate::content::BLOCK;
-use crate::disk::Speed;
+use crate::disk::{DiskError, Kind, Speed};
 use crate::executor::{MILLIS, Micros, SECOND};
 use crate::fault::{Fault, Moment, Planned};
 use crate::network::{Host, Weather};
@@ -46,11 +46,13 @@ pub enum Trouble {
     All,
     /// All that, and a store of the destination that forgets while its program runs on.
     Store,
+    /// Everything but that, and disks that fail to read, write or flush, or are full.
+    Disk,
 }
 
 impl Trouble {
     fn kills(self) -> bool {
-        matches!(self, Self::All | Self::Store)
+        matches!(self, Self::All | Self::Store | Self::Disk)
     }
 }
 
@@ -77,6 +79,12 @@ const MOMENTS: [&str; 20] = [
     "fencing",
 ];
 
+/// Requests of the clients that a run checks at least.
+pub const OPERATIONS_MIN: u64 = 200;
+
+/// Things that go wrong at least in a run where anything does.
+pub const FAULTS_MIN: u64 = 3;
+
 /// Faults are planned for the time before this.
 pub const FAULTS_END: Micros = 20 * SECOND;
 
@@ -87,17 +95,19 @@ impl Plan {
         let leaves = if random.one_in(8) { 80 } else { random.between(2, 14) };
         let size = leaves * LEAF + random.below(4) * BLOCK;
         let calm = trouble == Trouble::None;
+        let (connections, depth) = (random.between(1, 4), random.between(1, 4));
         Self {
             size,
             hole_one_in: *random.pick(&[0, 2, 6]),
             chunk_leaves: random.between(1, 4),
             read_ahead: random.between(1, 3) as usize,
             load: Load {
-                connections: random.between(1, 4),
-                depth: random.between(1, 4),
+                connections,
+                depth,
                 pause_max: *random.pick(&[100, 1_000, 4_000]),
                 blocks_max: *random.pick(&[1, 3, 9]),
-                requests: random.between(20, 60),
+                requests: random.between(20, 60).max(OPERATIONS_MIN.div_ceil(connections * depth)),
+                total_min: OPERATIONS_MIN,
                 overlapping: random.one_in(2),
                 hot_blocks: *random.pick(&[4, 12, 40]),
             },
@@ -120,7 +130,7 @@ fn speed(random: &mut Random) -> Speed {
 
 /// Some faults come in pairs: what one leaves half done meets the other.
 fn faults(random: &mut Random, trouble: Trouble) -> Vec<Planned> {
-    let count = if trouble == Trouble::None { 0 } else { random.between(1, 6) };
+    let count = if trouble == Trouble::None { 0 } else { random.between(FAULTS_MIN, 7) };
     let mut faults = Vec::new();
     for _ in 0..count {
         let moment = moment(random);
@@ -166,6 +176,9 @@ fn fault(random: &mut Random, trouble: Trouble) -> Fault {
     if trouble == Trouble::Store && random.one_in(2) {
         return Fault::Forget;
     }
+    if trouble == Trouble::Disk && random.one_in(2) {
+        return disk_fault(random);
+    }
     let pairs = [
         (Host::Source, Host::Destination),
         (Host::Source, Host::Destination),
@@ -187,4 +200,13 @@ fn fault(random: &mut Random, trouble: Trouble) -> Fault {
         let length_max = *random.pick(&[20 * MILLIS, SECOND, 4 * SECOND]);
         Fault::Stall { a, b, percent, length: random.below(length_max) }
     }
+}
+
+fn disk_fault(random: &mut Random) -> Fault {
+    let host = *random.pick(&[Host::Source, Host::Destination]);
+    let kind = *random.pick(&[Kind::Read, Kind::Write, Kind::Write, Kind::Flush]);
+    let full = (host, kind) == (Host::Destination, Kind::Write) && random.one_in(2);
+    let error = if full { DiskError::Full } else { DiskError::Io };
+    let length_max = *random.pick(&[1, 1, 5 * MILLIS, 200 * MILLIS, 2 * SECOND]);
+    Fault::Disk { host, kind, error, length: random.below(length_max) }
 }

@@ -185,6 +185,8 @@ impl Route {
                 Some(Ok(Reply::AboveReserved(reserved))) => {
                     MirrorOutcome::Refused { epoch, reserved }
                 }
+                // It has ended there, so nothing has to be fenced.
+                Some(Ok(Reply::Failed)) => MirrorOutcome::Failed,
                 _ => {
                     connection.close();
                     MirrorOutcome::Failed

@@ -39,6 +39,7 @@ impl SourceProgram {
     /// Starts the program on what its journal and disk hold.
     pub fn start(witness: &Rc<Witness>, network: &Rc<Network>, process: Pid) -> Rc<Self> {
         let sim = witness.sim.clone();
+        witness.source_disk.forget_losses();
         let records = witness.source_journal.records();
         let route = Route::new(witness, network, process);
         let machine = recover(&records, witness);
@@ -153,7 +154,7 @@ impl SourceProgram {
         if !self.claim(connection, extent, extent.len()).await {
             return Reply::Refused("the epoch is over");
         }
-        let content = self.volume.disk.read(extent).await;
+        let Ok(content) = self.volume.disk.read(extent).await else { return Reply::Failed };
         let blocks = content.iter().take_while(|stamp| stamp.is_zeroes()).count();
         let hole = blocks as u64 * BLOCK;
         let hole = if hole >= extent.len() { extent.len() } else { hole / LEAF * LEAF };
@@ -167,7 +168,7 @@ impl SourceProgram {
         if !self.claim(connection, extent, extent.len()).await {
             return Reply::Refused("the epoch is over");
         }
-        let content = self.volume.disk.read(extent).await;
+        let Ok(content) = self.volume.disk.read(extent).await else { return Reply::Failed };
         self.note_copied(extent.start(), &content);
         Reply::Content(content)
     }

@@ -74,8 +74,10 @@ impl Volume {
         if self.machine.borrow().phase() == PhaseName::Forwarding {
             return self.forward(session, Request::Flush).await;
         }
-        self.disk.flush().await;
-        Reply::Done
+        match self.disk.flush().await {
+            Ok(()) => Reply::Done,
+            Err(_) => Reply::Failed,
+        }
     }
 
     async fn read(self: &Rc<Self>, session: SessionKey, extent: Extent) -> Reply {
@@ -85,7 +87,7 @@ impl Volume {
                 let content = self.disk.read(extent).await;
                 self.machine.borrow_mut().end_unlocked_read();
                 self.after_change();
-                Reply::Content(content)
+                content.map_or(Reply::Failed, Reply::Content)
             }
             ReadStart::Forward => self.forward(session, Request::Read(extent)).await,
             ReadStart::Recorded(id) => self.read_recorded(id, session, extent).await,
@@ -98,16 +100,16 @@ impl Volume {
         session: SessionKey,
         extent: Extent,
     ) -> Reply {
-        let mut content = Vec::new();
+        let mut content = Ok(Vec::new());
         loop {
             match self.next_step(id).await {
                 Step::Apply { .. } => {
                     content = self.disk.read(extent).await;
-                    self.machine.borrow_mut().local_done(id, true);
+                    self.machine.borrow_mut().local_done(id, content.is_ok());
                     self.after_change();
                 }
                 Step::Forward => return self.forward(session, Request::Read(extent)).await,
-                Step::Reply(_) => return Reply::Content(content),
+                Step::Reply(_) => return content.map_or(Reply::Failed, Reply::Content),
                 Step::Wait => {}
             }
         }
@@ -139,7 +141,8 @@ impl Volume {
                     self.witness.acknowledged(self, id, extent, mirrored.get());
                     return match answer {
                         Answer::Done => Reply::Done,
-                        _ => Reply::Refused("the store or the log failed"),
+                        Answer::LocalFailed => Reply::Failed,
+                        _ => Reply::Refused("the log failed"),
                     };
                 }
                 Step::Wait => {}
@@ -150,11 +153,11 @@ impl Volume {
     fn apply(self: &Rc<Self>, id: OpId, extent: Extent, content: &Content, fua: bool) {
         let (volume, content) = (self.clone(), content.clone());
         self.sim.spawn(self.process, async move {
-            volume.disk.write(extent, &content).await;
-            if fua {
-                volume.disk.flush().await;
+            let mut applied = volume.disk.write(extent, &content).await;
+            if fua && applied.is_ok() {
+                applied = volume.disk.flush().await;
             }
-            volume.machine.borrow_mut().local_done(id, true);
+            volume.machine.borrow_mut().local_done(id, applied.is_ok());
             volume.after_change();
         });
     }

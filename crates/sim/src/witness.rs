@@ -10,8 +10,8 @@ use blockferry_migration::source::{Attachment, PhaseName};
 
 use crate::content::{block_extent, blocks};
 use crate::destination::DestinationProgram;
-use crate::disk::{Disk, Journal};
-use crate::executor::Sim;
+use crate::disk::{Disk, Journal, Kind};
+use crate::executor::{Micros, Sim};
 use crate::fault::Faults;
 use crate::message::Request;
 use crate::mutation::Mutation;
@@ -102,6 +102,12 @@ impl Witness {
         *self.counts.borrow_mut().entry(what).or_default() += 1;
         self.sim.trace(|| format!("{what} {}", line()));
         self.faults.reached(&self.sim, what);
+    }
+
+    /// Counts a point that is passed.
+    pub fn pass(&self, point: &'static str) {
+        self.add(point, 1);
+        self.faults.reached(&self.sim, point);
     }
 
     /// How often it has happened.
@@ -273,6 +279,16 @@ impl Witness {
             if !self.in_flight(block_extent(block)) {
                 self.blocks_equal("I14", block);
             }
+        }
+    }
+
+    /// A client was told that the disk failed: so it must have, at a side that may own the volume.
+    pub fn client_failed(&self, since: Micros, kinds: &[Kind], extent: Extent) {
+        self.note("client-error", || format!("{kinds:?} {extent}"));
+        let failed = |disk: &Disk| kinds.iter().any(|kind| disk.has_failed(since, *kind, extent));
+        let owned = self.destination_journal.has(|record| *record == DestinationRecord::Owned);
+        if !failed(&self.source_disk) && !(owned && failed(&self.destination_disk)) {
+            self.violate(format!("E: {kinds:?} {extent} failed, and no disk of an owner did"));
         }
     }
 

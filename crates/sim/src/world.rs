@@ -10,8 +10,9 @@ use crate::client::Clients;
 use crate::content::{Stamp, blocks};
 use crate::controller::Controller;
 use crate::destination::DestinationProgram;
-use crate::disk::{Disk, Journal};
-use crate::executor::{Micros, Pid, SECOND, Sim};
+use crate::disk::{Disk, DiskError, Journal, Kind};
+use crate::executor::{MILLIS, Micros, Pid, SECOND, Sim};
+use crate::exhaust;
 use crate::fault::{Fault, Faults};
 use crate::mutation::Mutations;
 use crate::network::{Host, Network};
@@ -22,6 +23,9 @@ use crate::witness::Witness;
 
 /// Everything must be over so long after the last fault.
 const QUIET_MAX: Micros = 200 * SECOND;
+
+/// An operator restarts a source that cannot flush so long after its disk works again.
+const REPAIR: Micros = 20 * MILLIS;
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -82,7 +86,7 @@ struct World {
 
 impl World {
     fn new(sim: &Sim, plan: &Plan, mutations: Mutations) -> Rc<Self> {
-        let source_disk = Disk::new(sim, plan.size, plan.source_speed);
+        let source_disk = Disk::new(sim, plan.size, plan.source_speed, exhaust::SOURCE_FLUSH);
         for block in blocks(Extent::whole(plan.size)) {
             let hole = plan.hole_one_in > 0
                 && sim.draw(|random| random.one_in(plan.hole_one_in) || plan.size > 5 << 20);
@@ -90,9 +94,12 @@ impl World {
                 source_disk.fill(block, Stamp(1 << 40 | block as u64));
             }
         }
-        let destination_disk = Disk::new(sim, plan.size, plan.destination_speed);
-        let journals =
-            (Journal::new(sim, plan.journal_speed), Journal::new(sim, plan.journal_speed));
+        let (speed, points) = (plan.destination_speed, exhaust::DESTINATION_FLUSH);
+        let destination_disk = Disk::new(sim, plan.size, speed, points);
+        let journals = (
+            Journal::new(sim, plan.journal_speed, exhaust::SOURCE_RECORD),
+            Journal::new(sim, plan.journal_speed, exhaust::DESTINATION_RECORD),
+        );
         let faults = Faults::new(mutations, plan.faults.clone());
         let disks = [source_disk, destination_disk];
         let witness = Witness::new(sim, plan.size, disks, journals, plan.load.overlapping, faults);
@@ -114,6 +121,8 @@ impl World {
             self.start(host);
         }
         self.clients.start();
+        let witness = self.witness.clone();
+        self.sim.listen(move |point| witness.pass(point));
         let world = self.clone();
         self.witness.faults.begin(&self.sim, move |fault| world.commit(fault));
         let world = self.clone();
@@ -147,9 +156,11 @@ impl World {
 
     fn commit(self: &Rc<Self>, fault: Fault) {
         self.sim.trace(|| format!("FAULT {fault:?}"));
+        self.witness.add("fault", 1);
         match fault {
             Fault::Crash { host, power, down } => self.crash(host, power, down),
             Fault::Forget => self.forget(),
+            Fault::Disk { host, kind, error, length } => self.fail_disk(host, kind, error, length),
             Fault::Break { a, b, percent } => self.network.break_some(a, b, percent),
             Fault::Stall { a, b, percent, length } => self.network.stall(a, b, length, percent),
         }
@@ -179,12 +190,34 @@ impl World {
         }
     }
 
+    fn fail_disk(self: &Rc<Self>, host: Host, kind: Kind, error: DiskError, length: Micros) {
+        let Some(disk) = self.disk(host).cloned() else { return };
+        disk.fail(kind, error, length);
+        if (host, kind) == (Host::Source, Kind::Flush) {
+            self.clone().repair(disk, length);
+        }
+    }
+
+    fn repair(self: Rc<Self>, disk: Rc<Disk>, after: Micros) {
+        self.sim.clone().at(self.sim.now() + after + REPAIR, move || {
+            if disk.is_failing(Kind::Flush) {
+                self.repair(disk, 0);
+            } else if disk.has_lost() {
+                self.crash(Host::Source, false, MILLIS);
+            }
+        });
+    }
+
+    fn disk(&self, host: Host) -> Option<&Rc<Disk>> {
+        match host {
+            Host::Source => Some(&self.witness.source_disk),
+            Host::Destination => Some(&self.witness.destination_disk),
+            Host::Controller | Host::Clients => None,
+        }
+    }
+
     fn lose_power(&self, host: Host) {
-        let disk = match host {
-            Host::Source => &self.witness.source_disk,
-            Host::Destination => &self.witness.destination_disk,
-            Host::Controller | Host::Clients => return,
-        };
+        let Some(disk) = self.disk(host) else { return };
         disk.lose_power();
         let authority = if self.witness.is_committed() { Host::Destination } else { Host::Source };
         if host == authority {
