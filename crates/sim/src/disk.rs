@@ -168,19 +168,21 @@ impl Disk {
         self.sim.pass(self.points.0);
         self.delay().await;
         let whole = Extent::between(0, u64::MAX);
+        let trouble = self.trouble(Kind::Flush, whole);
+        self.lost.set(self.lost.get() || trouble.is_err());
         if self.lost.get() {
             self.note_failed(Kind::Flush, whole);
             return Err(DiskError::Io);
-        }
-        if let Err(error) = self.trouble(Kind::Flush, whole) {
-            self.lost.set(true);
-            return Err(error);
         }
         self.delay().await;
         self.blocks.borrow_mut().iter_mut().for_each(|block| block.keep(upto));
         self.sim.pass(self.points.1);
         self.delay().await;
-        if self.lost.get() { Err(DiskError::Io) } else { Ok(()) }
+        if self.lost.get() {
+            self.note_failed(Kind::Flush, whole);
+            return Err(DiskError::Io);
+        }
+        Ok(())
     }
 
     /// The power fails: of what was not flushed, each block keeps some of the older writes.

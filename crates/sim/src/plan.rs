@@ -51,6 +51,18 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// As the command line names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "off",
+            Self::Network => "network",
+            Self::All => "on",
+            Self::Store => "store",
+            Self::Disk => "disk",
+        }
+    }
+
     fn kills(self) -> bool {
         matches!(self, Self::All | Self::Store | Self::Disk)
     }
@@ -77,6 +89,24 @@ const MOMENTS: [&str; 20] = [
     "move",
     "path",
     "fencing",
+];
+
+/// The moments among them that no run does without.
+const SURE: [&str; 14] = [
+    "update",
+    "copied",
+    "claim",
+    "attaching",
+    "attach",
+    "attached",
+    "checkpoint",
+    "finishing",
+    "checkpointed",
+    "settled",
+    "promising",
+    "ready",
+    "committing",
+    "committed",
 ];
 
 /// Requests of the clients that a run checks at least.
@@ -132,8 +162,8 @@ fn speed(random: &mut Random) -> Speed {
 fn faults(random: &mut Random, trouble: Trouble) -> Vec<Planned> {
     let count = if trouble == Trouble::None { 0 } else { random.between(FAULTS_MIN, 7) };
     let mut faults = Vec::new();
-    for _ in 0..count {
-        let moment = moment(random);
+    for number in 0..count {
+        let moment = if number < FAULTS_MIN { sure_moment(random) } else { moment(random) };
         let first = fault(random, trouble);
         faults.push((moment, first));
         if random.one_in(3) {
@@ -157,6 +187,12 @@ fn second(random: &mut Random, first: Fault, trouble: Trouble) -> Fault {
         }
         _ => fault(random, trouble),
     }
+}
+
+/// A moment that every run comes by.
+fn sure_moment(random: &mut Random) -> Moment {
+    let delay_max = *random.pick(&[1, 100, 300]);
+    Moment::After(*random.pick::<&str>(&SURE), 1, random.below(delay_max))
 }
 
 fn moment(random: &mut Random) -> Moment {
@@ -209,4 +245,21 @@ fn disk_fault(random: &mut Random) -> Fault {
     let error = if full { DiskError::Full } else { DiskError::Io };
     let length_max = *random.pick(&[1, 1, 5 * MILLIS, 200 * MILLIS, 2 * SECOND]);
     Fault::Disk { host, kind, error, length: random.below(length_max) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plan_has_200_requests_and_three_faults_where_anything_goes_wrong() {
+        for seed in 0..10_000 {
+            for trouble in [Trouble::Network, Trouble::All, Trouble::Store, Trouble::Disk] {
+                let plan = Plan::of(seed, trouble);
+                assert!(plan.load.total_min >= 200 && plan.faults.len() >= 3, "seed {seed}");
+            }
+            let calm = Plan::of(seed, Trouble::None);
+            assert!(calm.load.total_min >= 200 && calm.faults.is_empty(), "seed {seed}");
+        }
+    }
 }
