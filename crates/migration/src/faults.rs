@@ -11,4 +11,8 @@ pub struct Faults {
     pub mirror_above_reserved: bool,
     /// A refused mirror write does not make its extent dirty (breaks I7).
     pub forget_dirty: bool,
+    /// Updates that overlap each other are under way at once.
+    pub overlapping_updates: bool,
+    /// The copy does not wait for updates from before the migration (breaks I5).
+    pub begin_unseen: bool,
 }

@@ -11,7 +11,7 @@ use blockferry_block::{Attempt, Extent};
 use blockferry_migration::digest::{LEAF, Noted};
 use blockferry_migration::source::{ClaimStep, PhaseName, SessionKey, Source};
 
-use crate::content::{BLOCK, Stamp, with_pieces};
+use crate::content::{BLOCK, Stamp, blocks, with_pieces};
 use crate::executor::{Pid, Sim};
 use crate::fences::Fences;
 use crate::link::Link;
@@ -168,7 +168,13 @@ impl SourceProgram {
         if !self.claim(connection, extent, extent.len()).await {
             return Reply::Refused("the epoch is over");
         }
-        let Ok(content) = self.volume.disk.read(extent).await else { return Reply::Failed };
+        let content = match self.volume.disk.read(extent).await {
+            Ok(content) => content,
+            Err(_) if self.witness.breaks(Mutation::ReadErrorIgnored) => {
+                blocks(extent).map(|_| Stamp::NEVER).collect()
+            }
+            Err(_) => return Reply::Failed,
+        };
         self.note_copied(extent.start(), &content);
         Reply::Content(content)
     }
@@ -253,9 +259,7 @@ fn recover(records: &[SourceRecord], witness: &Witness) -> Source {
         return Source::forwarding(size);
     }
     if !records.contains(&SourceRecord::Sending) {
-        let mut machine = Source::new(size, seeded);
-        machine.begin();
-        return machine;
+        return Source::new(size, seeded);
     }
     let mut logged = BTreeSet::new();
     for record in records {
