@@ -328,9 +328,6 @@ impl Clients {
                     }
                     return (reply, sent);
                 }
-                Ok(_) if self.witness.breaks(Mutation::RefusalToClient) => {
-                    return (Reply::Failed, sent);
-                }
                 Ok(_) => path.connection.close(),
                 Err(_) => {}
             }

@@ -90,11 +90,18 @@ fn destination_is_killed_when_it_is_ready(seed: u64, plan: &mut Plan) {
     plan.faults = vec![(Moment::After("ready", 1, seed % 50), crash)];
 }
 
-fn source_is_cut_off_and_loses_power(seed: u64, plan: &mut Plan) {
+fn clients_are_cut_off_and_the_owner_loses_power(seed: u64, plan: &mut Plan) {
     let (a, b) = (Host::Clients, Host::Source);
+    let stall = Fault::Stall { a, b, percent: 100, length: 300 * MILLIS };
     let cut = Fault::Break { a, b, percent: 100 };
-    let fenced = Moment::After("fenced-source", 1 + seed % 4, 200 * (seed % 20));
-    plan.faults = vec![(Moment::After("update", 5 + seed % 40, 0), cut), (fenced, power(b))];
+    let moment = Moment::After("update", 5 + seed % 40, 0);
+    let (number, delay) = (1 + seed % 4, 500 * (seed % 40));
+    plan.faults = vec![
+        (moment, stall),
+        (moment.later(2 * MILLIS), cut),
+        (Moment::After("fenced-source", number, delay), power(Host::Source)),
+        (Moment::After("fenced-destination", number, delay), power(Host::Destination)),
+    ];
 }
 
 fn an_old_copy_write_is_late(seed: u64, plan: &mut Plan) {
@@ -164,7 +171,7 @@ pub fn all() -> Vec<Mutant> {
         of(
             "m10",
             "FUA lost on the way",
-            With(program(M::FuaDropped), source_is_cut_off_and_loses_power),
+            With(program(M::FuaDropped), clients_are_cut_off_and_the_owner_loses_power),
         ),
         of(
             "m11",
@@ -183,7 +190,13 @@ pub fn all() -> Vec<Mutant> {
             "flushes answered by the switch",
             With(program(M::FlushInSwitch), source_loses_power_at_any_time),
         ),
-        of("m19", "a refusal reaches the client", In(All, program(M::RefusalToClient))),
+        of(
+            "m19",
+            "a refusal reaches the client",
+            Elsewhere(
+                "no server refuses a living path here; `a_client_never_hears_that_a_server_shuts_down_or_is_not_the_owner` stops real ones",
+            ),
+        ),
         of("m20", "a read error is zeroes", In(Disk, program(M::ReadErrorIgnored))),
         of("m21", "mirrored above W", In(None, machine(above))),
         of(

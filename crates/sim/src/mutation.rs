@@ -54,8 +54,6 @@ pub enum Mutation {
     OwnerWithoutProof,
     /// The switch answers flushes itself.
     FlushInSwitch,
-    /// The switch lets a server's refusal through to its client.
-    RefusalToClient,
     /// The destination's disk error reaches the client of the source.
     MirrorErrorToClient,
     /// What the copier could not read counts as zeroes.

@@ -154,7 +154,7 @@ impl SourceProgram {
         if !self.claim(connection, extent, extent.len()).await {
             return Reply::Refused("the epoch is over");
         }
-        let Ok(content) = self.volume.disk.read(extent).await else { return Reply::Failed };
+        let Some(content) = self.read_claimed(extent).await else { return Reply::Failed };
         let blocks = content.iter().take_while(|stamp| stamp.is_zeroes()).count();
         let hole = blocks as u64 * BLOCK;
         let hole = if hole >= extent.len() { extent.len() } else { hole / LEAF * LEAF };
@@ -168,15 +168,18 @@ impl SourceProgram {
         if !self.claim(connection, extent, extent.len()).await {
             return Reply::Refused("the epoch is over");
         }
-        let content = match self.volume.disk.read(extent).await {
-            Ok(content) => content,
-            Err(_) if self.witness.breaks(Mutation::ReadErrorIgnored) => {
-                blocks(extent).map(|_| Stamp::NEVER).collect()
-            }
-            Err(_) => return Reply::Failed,
-        };
+        let Some(content) = self.read_claimed(extent).await else { return Reply::Failed };
         self.note_copied(extent.start(), &content);
         Reply::Content(content)
+    }
+
+    async fn read_claimed(&self, extent: Extent) -> Option<Vec<Stamp>> {
+        match self.volume.disk.read(extent).await {
+            Err(_) if self.witness.breaks(Mutation::ReadErrorIgnored) => {
+                Some(blocks(extent).map(|_| Stamp::NEVER).collect())
+            }
+            content => content.ok(),
+        }
     }
 
     fn note_copied(&self, start: u64, content: &[Stamp]) {
