@@ -192,7 +192,7 @@ fn second(random: &mut Random, first: Fault, trouble: Trouble) -> Fault {
 /// A moment that every run comes by.
 fn sure_moment(random: &mut Random) -> Moment {
     let delay_max = *random.pick(&[1, 100, 300]);
-    Moment::After(*random.pick::<&str>(&SURE), 1, random.below(delay_max))
+    Moment::After(random.pick::<&str>(&SURE), 1, random.below(delay_max))
 }
 
 fn moment(random: &mut Random) -> Moment {
