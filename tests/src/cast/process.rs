@@ -193,12 +193,14 @@ impl Process {
         stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&mut self) {
+        self.signal(Signal::HUP);
+    }
+
     /// The most memory that it has held, in bytes; `None` once it has ended.
     pub fn resident_max(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-        Some(kib << 10)
+        resident_max(self.pid())
     }
 
     /// Only to a process that was not waited for: its id cannot be another's yet.
@@ -213,6 +215,14 @@ impl Process {
             let _ = reader.join();
         });
     }
+}
+
+/// The most memory that a process has held, in bytes; `None` once it has ended.
+pub(super) fn resident_max(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 impl Drop for Process {

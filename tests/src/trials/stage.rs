@@ -11,7 +11,8 @@ use super::calls;
 use super::relays::Relays;
 use super::trial::{Blow, Party, Point, Trial};
 use crate::cast::{
-    Cluster, Controller, Process, Scratch, Storage, StorageSpec, Switch, VOLUME, fill_random,
+    Cluster, Controller, Process, Scratch, Storage, StorageSpec, Switch, SwitchSpec, VOLUME,
+    fill_random,
 };
 
 /// Size of the volume.
@@ -180,11 +181,13 @@ async fn storage(
 
 async fn switch(scratch: &Scratch, source: &Storage, coming: &VecDeque<Blow>) -> Switch {
     let socket = |name| format!("unix:{}", scratch.join(name).display());
-    let mut more = vec!["--log".to_owned(), LOG.to_owned()];
+    // The labels are in one process with the clients' connections, and so are the blows.
+    let mut more = vec!["--no-keeper".to_owned(), "--log".to_owned(), LOG.to_owned()];
     more.extend(stops(Party::Switch, coming));
     let routes = [(VOLUME, source.uri(VOLUME))];
     let (listen, control) = (socket("switch-nbd"), socket("switch-control"));
-    Switch::start_with(listen, control, scratch.join("switch"), &routes, more).await
+    let spec = SwitchSpec::new(listen, control, scratch.join("switch"), &routes);
+    Switch::start(SwitchSpec { more, ..spec }).await
 }
 
 /// Flags for the labels at which the party is to stop.
