@@ -188,9 +188,7 @@ impl Process {
 
     /// Whether a signal has stopped it.
     pub fn is_stopped(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
-        // The state follows the name, which stands in brackets and may hold anything.
-        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+        is_stopped(self.pid())
     }
 
     /// SIGHUP.
@@ -240,6 +238,13 @@ impl Drop for Process {
             }
         }
     }
+}
+
+/// Whether a signal has stopped the process of this id.
+pub(super) fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    // The state follows the name, which stands in brackets and may hold anything.
+    stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
 }
 
 fn log_file(name: &str, pid: u32, kind: &str) -> Option<File> {

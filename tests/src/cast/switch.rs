@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::binaries::binary;
-use super::process::{Process, resident_max};
+use super::process::{Process, is_stopped, resident_max};
 use super::storage::{bound, control_address};
 use super::until::until;
 
@@ -145,6 +145,21 @@ impl Switch {
         let worker = self.worker().await;
         signal(worker, Signal::STOP);
         worker
+    }
+
+    /// Whether a signal has stopped that worker.
+    pub fn is_worker_stopped(&self, worker: u32) -> bool {
+        is_stopped(worker)
+    }
+
+    /// `kill -9` to that worker, which may have been stopped.
+    pub fn kill_stopped_worker(&self, worker: u32) {
+        signal(worker, Signal::KILL);
+    }
+
+    /// SIGCONT to that worker.
+    pub fn cont_worker(&self, worker: u32) {
+        signal(worker, Signal::CONT);
     }
 
     /// SIGCONT to both processes.

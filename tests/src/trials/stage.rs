@@ -54,6 +54,8 @@ pub(super) struct Stage {
     /// Blows that are still to come.
     pub(super) coming: VecDeque<Blow>,
     pub(super) trial: Trial,
+    /// The switch's worker, by its process id.
+    pub(super) worker: u32,
     /// The controller that runs now.
     pub(super) running: Option<Controller>,
     setting: Setting,
@@ -78,15 +80,16 @@ impl Stage {
             relays.stand_before(Party::Destination, &scratch.join("b/control"))?;
         }
         let switch = switch(&scratch, &source, &coming).await;
+        let worker = switch.worker().await;
         if trial.has_cuts() {
             relays.stand_before(Party::Switch, &scratch.join("switch-control"))?;
         }
         relays.introduce(Party::Source, source.process.pid());
         relays.introduce(Party::Destination, destination.process.pid());
-        relays.introduce(Party::Switch, switch.process.pid());
+        relays.introduce(Party::Switch, worker);
         let cluster = Cluster { source, destination, switch, scratch };
         let (trial, setting) = (trial.clone(), setting.clone());
-        Ok(Self { cluster, relays, coming, trial, running: None, setting })
+        Ok(Self { cluster, relays, coming, trial, worker, running: None, setting })
     }
 
     fn is_traced(&self) -> bool {
