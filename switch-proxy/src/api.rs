@@ -8,7 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use blockferry_block::{Generation, VolumeName};
 use blockferry_control::api::{
-    Arrangement, ErrorBody, MoveReply, PrepareReply, PrepareRequest, ProgramStatus, RouteStatus,
+    Arrangement, ErrorBody, MoveReply, PartyAddress, PrepareReply, PrepareRequest, ProgramStatus,
+    RouteStatus,
 };
 use blockferry_control::{ApiError, openapi};
 use blockferry_nbd_session::{Limits, NbdUri};
@@ -44,9 +45,16 @@ pub struct NewRoute {
 /// `GET /v1/status`: the switch itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SwitchStatus {
-    /// As any program tells of itself; `boot` changes with every worker.
-    #[serde(flatten)]
-    pub program: ProgramStatus,
+    /// `switch-proxy`.
+    pub program: String,
+    /// Its version.
+    pub version: String,
+    /// Version of the migration protocol.
+    pub protocol: u32,
+    /// This run; changes with every worker.
+    pub boot: u64,
+    /// How other parties reach it.
+    pub address: PartyAddress,
     /// Its two processes, where it has a keeper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keeper: Option<KeeperStatus>,
@@ -103,7 +111,8 @@ pub(crate) fn routes(api: Arc<Api>) -> OpenApiRouter {
     responses((status = 200, description = "Name, version, addresses", body = SwitchStatus))
 )]
 async fn status(State(api): Shared) -> Json<SwitchStatus> {
-    Json(SwitchStatus { program: api.program.clone(), keeper: api.keeper.clone() })
+    let ProgramStatus { program, version, protocol, boot, address } = api.program.clone();
+    Json(SwitchStatus { program, version, protocol, boot, address, keeper: api.keeper.clone() })
 }
 
 /// All routes.
