@@ -3,6 +3,7 @@
 //! Each target runs the same bytes twice, whole and cut into pieces: a peer decides how its bytes
 //! are cut, and it must not matter. The first byte of an input picks the variant.
 
+mod frames;
 mod handshakes;
 mod options;
 mod pieces;
@@ -10,6 +11,7 @@ mod replies;
 mod requests;
 mod roundtrip;
 
+pub use frames::keeper_frames;
 pub use handshakes::{client_handshake, server_handshake};
 pub use options::private_options;
 pub use replies::{asked, reply_parser, style};

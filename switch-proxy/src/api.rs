@@ -8,7 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use blockferry_block::{Generation, VolumeName};
 use blockferry_control::api::{
-    Arrangement, ErrorBody, MoveReply, PrepareReply, PrepareRequest, ProgramStatus, RouteStatus,
+    Arrangement, ErrorBody, MoveReply, PartyAddress, PrepareReply, PrepareRequest, ProgramStatus,
+    RouteStatus,
 };
 use blockferry_control::{ApiError, openapi};
 use blockferry_nbd_session::{Limits, NbdUri};
@@ -41,12 +42,43 @@ pub struct NewRoute {
     pub control: Option<String>,
 }
 
+/// `GET /v1/status`: the switch itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SwitchStatus {
+    /// `switch-proxy`.
+    pub program: String,
+    /// Its version.
+    pub version: String,
+    /// Version of the migration protocol.
+    pub protocol: u32,
+    /// This run; changes with every worker.
+    pub boot: u64,
+    /// How other parties reach it.
+    pub address: PartyAddress,
+    /// Its two processes, where it has a keeper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeper: Option<KeeperStatus>,
+}
+
+/// The two processes of a switch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeeperStatus {
+    /// Process id of the keeper, which has the clients' sockets.
+    pub pid: u32,
+    /// Process id of the worker, which does everything else.
+    pub worker_pid: u32,
+    /// Workers that this keeper has had, this one included.
+    pub workers: u64,
+}
+
 /// What the handlers see.
 pub(crate) struct Api {
     /// All routes.
     pub(crate) routes: Arc<Routes>,
     /// The program itself.
     pub(crate) program: ProgramStatus,
+    /// Its keeper.
+    pub(crate) keeper: Option<KeeperStatus>,
     /// What client connections hold.
     pub(crate) limits: Arc<Limits>,
 }
@@ -76,10 +108,11 @@ pub(crate) fn routes(api: Arc<Api>) -> OpenApiRouter {
 /// The program itself.
 #[utoipa::path(
     get, path = "/v1/status",
-    responses((status = 200, description = "Name, version, addresses", body = ProgramStatus))
+    responses((status = 200, description = "Name, version, addresses", body = SwitchStatus))
 )]
-async fn status(State(api): Shared) -> Json<ProgramStatus> {
-    Json(api.program.clone())
+async fn status(State(api): Shared) -> Json<SwitchStatus> {
+    let ProgramStatus { program, version, protocol, boot, address } = api.program.clone();
+    Json(SwitchStatus { program, version, protocol, boot, address, keeper: api.keeper.clone() })
 }
 
 /// All routes.

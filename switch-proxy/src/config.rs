@@ -42,6 +42,15 @@ pub struct Flags {
     /// File with the secret of the control API
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Serve in this process, with which clients lose their connections; less is copied
+    #[arg(long)]
+    no_keeper: bool,
+    /// Commits a fault on purpose, for tests of checkers: replay-answered
+    #[arg(long, hide = true, value_name = "FAULT")]
+    seed_fault: Option<String>,
+    /// Be the worker of the keeper that has started this
+    #[arg(long, hide = true)]
+    worker: bool,
     /// Settings under the names of these flags, as TOML; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -67,8 +76,20 @@ struct File {
     advertise: Option<String>,
     client_timeout: Option<String>,
     token_file: Option<PathBuf>,
+    keeper: Option<bool>,
     log: Option<String>,
     log_format: Option<String>,
+}
+
+/// Which process of a switch this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It has the clients' sockets, and starts the worker.
+    Keeper,
+    /// It serves the clients of its keeper.
+    Worker,
+    /// It is the only one.
+    Alone,
 }
 
 /// The settings of one run.
@@ -88,6 +109,10 @@ pub struct Config {
     pub client_timeout: Duration,
     /// File with the secret of the control API.
     pub token_file: Option<PathBuf>,
+    /// Which process this is.
+    pub part: Part,
+    /// Tell workers also what others have answered: a fault, to see whether it is found.
+    pub replay_answered: bool,
     /// The log's level or filter.
     pub log: String,
     /// How log lines look.
@@ -130,6 +155,11 @@ impl Config {
         let routes = if flags.route.is_empty() { file.route } else { flags.route };
         let timeout = flags.client_timeout.or(file.client_timeout);
         let format = flags.log_format.or(file.log_format);
+        let part = match flags.no_keeper || file.keeper == Some(false) {
+            _ if flags.worker => Part::Worker,
+            true => Part::Alone,
+            false => Part::Keeper,
+        };
         let config = Self {
             listen: listen.parse().context("--listen")?,
             control: control.parse().context("--control")?,
@@ -142,6 +172,8 @@ impl Config {
                 .transpose()?
                 .unwrap_or(PathOptions::CLIENT_TIMEOUT),
             token_file: flags.token_file.or(file.token_file),
+            part,
+            replay_answered: flags.seed_fault.as_deref().map(parse_fault).transpose()?.is_some(),
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: format.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
         };
@@ -157,6 +189,10 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn parse_fault(name: &str) -> Result<()> {
+    if name == "replay-answered" { Ok(()) } else { bail!("--seed-fault {name}: no such fault") }
 }
 
 fn read(path: &Path) -> Result<File> {
@@ -204,6 +240,14 @@ mod tests {
         assert_eq!(config.routes, ["x=nbd://h/y".parse().unwrap()]);
         assert_eq!((config.log.as_str(), config.client_timeout), ("debug", FOREVER));
         assert_eq!(config.listen.to_string(), "127.0.0.1:0");
+        assert_eq!(config.part, Part::Keeper);
+    }
+
+    #[test]
+    fn a_switch_may_do_without_a_keeper() {
+        assert_eq!(config(&["--no-keeper"], FILE).unwrap().part, Part::Alone);
+        assert_eq!(config(&[], &format!("{FILE}keeper = false")).unwrap().part, Part::Alone);
+        assert_eq!(config(&["--worker"], FILE).unwrap().part, Part::Worker);
     }
 
     #[test]

@@ -3,17 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use blockferry_block::{BootId, ClaimEpoch, Generation, MigrationId, SessionId, Token};
 use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Request};
+use blockferry_keeper::Resume;
 use blockferry_nbd_session::{
-    ExportEntry, Exports, FenceRequest, Hello, OpenError, Opened, Purpose, Role, RoleClaim,
+    ExportEntry, Exports, FenceRequest, Hello, Kept, OpenError, Opened, Pass, Purpose, Replay,
+    Resumed, Role, RoleClaim,
 };
-use blockferry_path::{NbdFabric, Path, PathOptions, UpstreamError};
+use blockferry_path::{Generations, Missing, NbdFabric, Path, PathOptions, UpstreamError};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, ClientPath};
+use crate::passport::Passport;
 use crate::route::Route;
 use crate::routes::Routes;
 
@@ -52,12 +57,11 @@ impl Exports for RouteExports {
                 return Err(OpenError::Policy(text.to_owned()));
             }
             let route = self.routes.find_for_client(name).ok_or_else(|| unknown(name))?;
-            let device = self.device(&route, hello.purpose).await.map_err(|error| {
+            let opened = self.open_route(&route, hello.purpose).await.map_err(|error| {
                 tracing::warn!(route = route.name(), %error, "a client was turned away");
                 OpenError::Policy(format!("the volume cannot be reached: {error}"))
             })?;
-            let name = route.name().to_owned();
-            Ok(Opened { name, description: String::new(), device, cut: self.cut.child_token() })
+            Ok(opened)
         })
     }
 
@@ -68,16 +72,67 @@ impl Exports for RouteExports {
 }
 
 impl RouteExports {
-    async fn device(
+    /// Nobody's requests begin before all of these are dropped.
+    pub(crate) fn expect_all(&self) -> Vec<Missing> {
+        self.routes.all().iter().map(|route| route.delivery().expect()).collect()
+    }
+
+    /// Goes on with a connection as another process has left it. It counts as missing until all that
+    /// it begins again is queued.
+    ///
+    /// # Errors
+    /// When it cannot be understood, or its route is no more.
+    pub(crate) fn resume(&self, left: &Resume) -> anyhow::Result<Resumed> {
+        let passport = Passport::decode(&left.pass)?;
+        let name = &passport.route;
+        let route = self.routes.find(name).with_context(|| format!("route {name:?} is no more"))?;
+        let session = passport.session()?;
+        let fabric = fabric(session, &route).with_roles_known(passport.roles_known);
+        let options = self.path_options(&route, left.incarnation);
+        let (info, upstream) = (passport.info(), route.placement().upstream);
+        let path = Path::resume(fabric, options, info, upstream);
+        let replay = Replay { bytes: left.replay, missing: Box::new(route.delivery().expect()) };
+        let negotiated = passport.negotiated();
+        let pass = Box::new(move |_| passport.encode());
+        let client = Client::enter(Arc::clone(&route), session, path);
+        Ok(Resumed { opened: self.opened(&route, Arc::new(client), pass), negotiated, replay })
+    }
+
+    async fn open_route(
         &self,
         route: &Arc<Route>,
         purpose: Purpose,
-    ) -> Result<Arc<dyn Device>, UpstreamError> {
+    ) -> Result<Opened, UpstreamError> {
         if let (Purpose::Info, Some(info)) = (purpose, route.recent_info()) {
-            return Ok(Arc::new(Description(info)));
+            let nothing_to_leave = Box::new(|_| Bytes::new());
+            return Ok(self.opened(route, Arc::new(Description(info)), nothing_to_leave));
         }
         let (session, path) = self.open_path(route).await?;
-        Ok(Arc::new(Client::enter(Arc::clone(route), session, path)))
+        let (info, roles_known) = (*path.info(), path.fabric().roles_known());
+        let name = route.name().to_owned();
+        let pass = Box::new(move |negotiated| {
+            Passport::new(&name, session, roles_known, &info, negotiated).encode()
+        });
+        let client = Client::enter(Arc::clone(route), session, path);
+        Ok(self.opened(route, Arc::new(client), pass))
+    }
+
+    fn opened(&self, route: &Route, device: Arc<dyn Device>, pass: Pass) -> Opened {
+        Opened {
+            name: route.name().to_owned(),
+            description: String::new(),
+            device,
+            cut: self.cut.child_token(),
+            kept: Some(Kept { order: Arc::new(route.delivery().clone()), pass }),
+        }
+    }
+
+    fn path_options(&self, route: &Route, incarnation: u16) -> PathOptions {
+        PathOptions {
+            client_timeout: self.client_timeout,
+            order: Arc::clone(route.order()),
+            generations: Generations::of_incarnation(incarnation),
+        }
     }
 
     async fn open_path(
@@ -87,16 +142,18 @@ impl RouteExports {
         let started = Instant::now();
         loop {
             let session = new_session()?;
-            let fabric = NbdFabric::new(claim(session, route), GENERATION_STEP, Arc::clone(route));
-            let order = Arc::clone(route.order());
-            let options = PathOptions { client_timeout: self.client_timeout, order };
-            match Path::open(fabric, options).await {
+            let options = self.path_options(route, 0);
+            match Path::open(fabric(session, route), options).await {
                 Ok(path) => return Ok((session, path)),
                 Err(error) if started.elapsed() >= OPEN_HOLD => return Err(error),
                 Err(_) => sleep(OPEN_PAUSE).await,
             }
         }
     }
+}
+
+fn fabric(session: SessionId, route: &Arc<Route>) -> NbdFabric<Arc<Route>> {
+    NbdFabric::new(claim(session, route), GENERATION_STEP, Arc::clone(route))
 }
 
 /// What a client is told of a volume that it only asks about: most ask before they join.

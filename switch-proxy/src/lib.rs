@@ -6,15 +6,22 @@
 //! by the controller or by the new owner itself, found out by asking when nobody tells, and kept in
 //! a journal.
 //!
+//! The switch is two processes: a keeper, which has the clients' sockets ([`keep`]), and its worker,
+//! which does everything else ([`work`]) and may die or be replaced without any client's noticing. It
+//! can also be one ([`run`]).
+//!
 //! Architecture invariant: bytes of a volume pass only through paths; nothing here touches them.
 
 mod api;
 mod client;
 mod config;
+mod desk;
 mod exports;
+mod keep;
 mod ledger;
 mod metrics;
 mod owner;
+mod passport;
 mod placement;
 mod prepare;
 mod route;
@@ -22,8 +29,9 @@ mod routes;
 mod server;
 mod watch;
 
-pub use api::NewRoute;
-pub use config::{Config, Flags, RouteSpec};
+pub use api::{KeeperStatus, NewRoute, SwitchStatus};
+pub use config::{Config, Flags, Part, RouteSpec};
+pub use keep::keep;
 pub use server::Switch;
 
 use anyhow::Result;
@@ -35,5 +43,17 @@ use tokio_util::sync::CancellationToken;
 /// What could not be read or bound.
 pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<()> {
     Switch::bind(config).await?.run(shutdown).await;
+    Ok(())
+}
+
+/// Runs the worker of the keeper that has started this process, until the keeper ends it, or
+/// `shutdown` is cancelled: then another goes on with its clients.
+///
+/// # Errors
+/// What could not be read or bound, or that there is no keeper.
+pub async fn work(config: &Config, shutdown: CancellationToken) -> Result<()> {
+    if let Some(switch) = Switch::behind_keeper(config).await? {
+        switch.run(shutdown).await;
+    }
     Ok(())
 }

@@ -9,7 +9,7 @@ use blockferry_control::api::RouteStatus;
 use blockferry_device::DeviceInfo;
 use blockferry_journal::JournalError;
 use blockferry_nbd_session::NbdUri;
-use blockferry_path::{Locate, PathState, WriteOrder};
+use blockferry_path::{DeliveryOrder, Locate, PathState, WriteOrder};
 use futures_util::future::join_all;
 
 use crate::client::ClientPath;
@@ -31,6 +31,8 @@ pub(crate) struct Route {
     configured: bool,
     /// The order of writes to the volume, over all clients.
     order: Arc<WriteOrder>,
+    /// The order of what a keeper's clients ask.
+    delivery: DeliveryOrder,
     ledger: Ledger,
     query: OwnerQuery,
     state: Mutex<State>,
@@ -94,6 +96,7 @@ impl Route {
             arrangement,
             configured,
             order: Arc::default(),
+            delivery: DeliveryOrder::default(),
             ledger,
             query,
             state: Mutex::new(state),
@@ -116,6 +119,11 @@ impl Route {
     /// The order of writes to the volume.
     pub(crate) const fn order(&self) -> &Arc<WriteOrder> {
         &self.order
+    }
+
+    /// The order of requests whose clients a keeper has.
+    pub(crate) const fn delivery(&self) -> &DeliveryOrder {
+        &self.delivery
     }
 
     /// Whom to ask for owners.

@@ -1,5 +1,7 @@
-//! The running switch: its listeners, from binding to the end.
+//! The running switch: its clients and its control API, from opening to the end.
 
+use std::future::pending;
+use std::os::unix::process::parent_id;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,14 +9,16 @@ use anyhow::{Context, Result};
 use blockferry_control::api::{PartyAddress, ProgramStatus};
 use blockferry_control::{BearerToken, ControlServer, ListenAddress};
 use blockferry_nbd_session::{Address, Limits, Listener, NbdUri};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, routes};
+use crate::api::{self, Api, KeeperStatus};
 use crate::config::Config;
+use crate::desk::{Beginning, Desk, Leaving, Reception};
 use crate::exports::RouteExports;
 use crate::ledger::Ledger;
 use crate::owner::OwnerQuery;
+use crate::placement::RouteRecord;
 use crate::routes::Routes;
 use crate::watch::watch;
 
@@ -22,18 +26,29 @@ use crate::watch::watch;
 const PROTOCOL: u32 = 1;
 /// How long requests under way may take when the program is told to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// The same when another process goes on with its clients, which wait meanwhile: what is unanswered
+/// then is begun again there.
+const HANDOVER_GRACE: Duration = Duration::from_secs(2);
 
 /// How long connections may take to end that were cut.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// A switch that is bound and not yet running.
 pub struct Switch {
-    clients: Listener,
+    door: Door,
+    listen: Address,
     control: ControlServer,
     routes: Arc<Routes>,
     program: ProgramStatus,
+    keeper: Option<KeeperStatus>,
     limits: Arc<Limits>,
     client_timeout: Duration,
+}
+
+/// Where clients come from.
+enum Door {
+    Listener(Listener),
+    Keeper(Desk),
 }
 
 impl Switch {
@@ -42,23 +57,33 @@ impl Switch {
     /// # Errors
     /// What could not be read or bound.
     pub async fn bind(config: &Config) -> Result<Self> {
-        let token = config.token_file.as_deref().map(BearerToken::read).transpose()?;
-        let (ledger, records) = Ledger::open(&config.state, &config.routes)?;
-        let control = ControlServer::bind(&config.control, token.clone()).await?;
-        let clients = Listener::bind(&config.listen).await?;
-        warn_of_strangers(clients.address());
-        let program = program(config, clients.address(), control.address())?;
-        let address = program.address.control.parse().context("this switch's own address")?;
-        let routes = Routes::new(records, address, ledger, OwnerQuery::new(token));
-        let limits = Arc::new(Limits::default());
-        let client_timeout = config.client_timeout;
-        let routes = Arc::new(routes);
-        Ok(Self { clients, control, routes, program, limits, client_timeout })
+        let opened = Opened::new(config, &config.control).await?;
+        let listener = Listener::bind(&config.listen).await?;
+        let listen = listener.address().clone();
+        opened.into_switch(config, listen, None, Door::Listener(listener))
+    }
+
+    /// The same for the clients of the keeper that has started this process; `None` when it has
+    /// another.
+    ///
+    /// # Errors
+    /// What could not be read or bound.
+    pub(crate) async fn behind_keeper(config: &Config) -> Result<Option<Self>> {
+        let reception = Reception::greet().await?;
+        let Some(Beginning { run, listen, control }) = reception.wait().await? else {
+            return Ok(None);
+        };
+        let listen = listen.parse().context("where the keeper listens")?;
+        let opened = Opened::again(config, &control).await?;
+        let desk = reception.open(opened.control.address().to_string()).await?;
+        let keeper =
+            KeeperStatus { pid: parent_id(), worker_pid: std::process::id(), workers: run };
+        opened.into_switch(config, listen, Some(keeper), Door::Keeper(desk)).map(Some)
     }
 
     /// Where clients connect, with the port that was picked.
     pub const fn clients(&self) -> &Address {
-        self.clients.address()
+        &self.listen
     }
 
     /// Where the control API listens, with the port that was picked.
@@ -75,34 +100,132 @@ impl Switch {
             cut: cut.clone(),
         });
         let limits = Arc::clone(&self.limits);
-        let api = Api { routes: Arc::clone(&self.routes), program: self.program, limits };
+        let routes = Arc::clone(&self.routes);
+        let api = Api { routes, program: self.program, keeper: self.keeper, limits };
         let watcher = tokio::spawn(watch(self.routes));
-        let clients = self.clients.run(exports, self.limits, shutdown.clone());
-        let control = self.control.serve(routes(Arc::new(api)), shutdown.clone());
-        tokio::join!(control, end_in_time(clients, shutdown, cut));
+        let leaving = self.door.leaving();
+        let clients = self.door.run(exports, self.limits, shutdown.clone());
+        let control = self.control.serve(api::routes(Arc::new(api)), shutdown.clone());
+        let clients = async {
+            end_in_time(clients, &shutdown, cut, &leaving).await;
+            // The keeper may be gone, which nobody has told the control API.
+            shutdown.cancel();
+        };
+        tokio::join!(end_control(control, &shutdown, &leaving), clients);
         watcher.abort();
         // It ends with being aborted, which is no error.
         let _ = watcher.await;
     }
 }
 
-/// What cannot be answered in time is cut: its volume is away.
+impl Door {
+    fn leaving(&self) -> Leaving {
+        match self {
+            Self::Listener(_) => Leaving::for_good(),
+            Self::Keeper(desk) => desk.leaving(),
+        }
+    }
+
+    /// Serves clients until `shutdown` is cancelled and what was under way is answered.
+    async fn run(
+        self,
+        exports: Arc<RouteExports>,
+        limits: Arc<Limits>,
+        shutdown: CancellationToken,
+    ) {
+        match self {
+            Self::Listener(listener) => listener.run(exports, limits, shutdown).await,
+            Self::Keeper(desk) => desk.run(exports, limits, shutdown).await,
+        }
+    }
+}
+
+/// What cannot be answered in time is cut, since its volume is away, or left to the next process.
 async fn end_in_time(
     clients: impl Future<Output = ()>,
-    shutdown: CancellationToken,
+    shutdown: &CancellationToken,
     cut: CancellationToken,
+    leaving: &Leaving,
 ) {
     let mut clients = std::pin::pin!(clients);
     tokio::select! {
         () = &mut clients => return,
         () = shutdown.cancelled() => {}
     }
-    if timeout(SHUTDOWN_GRACE, &mut clients).await.is_err() {
-        tracing::warn!("cutting connections whose requests cannot be answered");
-        cut.cancel();
-        if timeout(CUT_GRACE, clients).await.is_err() {
-            tracing::warn!("leaving requests behind at a server that does not answer");
+    let grace = if leaving.is_for_good() { SHUTDOWN_GRACE } else { HANDOVER_GRACE };
+    if timeout(grace, &mut clients).await.is_ok() {
+        return;
+    }
+    if !leaving.is_for_good() {
+        return tracing::warn!("leaving requests without an answer to the next process");
+    }
+    tracing::warn!("cutting connections whose requests cannot be answered");
+    cut.cancel();
+    if timeout(CUT_GRACE, clients).await.is_err() {
+        tracing::warn!("leaving requests behind at a server that does not answer");
+    }
+}
+
+/// The next process needs the address: who asked something asks it again there.
+async fn end_control(
+    control: impl Future<Output = ()>,
+    shutdown: &CancellationToken,
+    leaving: &Leaving,
+) {
+    let late = async {
+        shutdown.cancelled().await;
+        sleep(HANDOVER_GRACE).await;
+        if leaving.is_for_good() {
+            pending().await
         }
+    };
+    tokio::select! {
+        () = control => {}
+        () = late => {}
+    }
+}
+
+/// Everything that is opened whoever has the clients' sockets.
+struct Opened {
+    control: ControlServer,
+    token: Option<BearerToken>,
+    ledger: Ledger,
+    records: Vec<RouteRecord>,
+}
+
+impl Opened {
+    async fn new(config: &Config, control: &ListenAddress) -> Result<Self> {
+        let token = config.token_file.as_deref().map(BearerToken::read).transpose()?;
+        let (ledger, records) = Ledger::open(&config.state, &config.routes)?;
+        let control = ControlServer::bind(control, token.clone()).await?;
+        Ok(Self { control, token, ledger, records })
+    }
+
+    /// After another process, which had its control API at `last`: others know it there.
+    async fn again(config: &Config, last: &str) -> Result<Self> {
+        if let (ListenAddress::Tcp(wanted), Ok(ListenAddress::Tcp(last))) =
+            (&config.control, last.parse())
+            && (wanted.port(), wanted.host()) == (0, last.host())
+        {
+            return Self::new(config, &ListenAddress::Tcp(last)).await;
+        }
+        Self::new(config, &config.control).await
+    }
+
+    fn into_switch(
+        self,
+        config: &Config,
+        listen: Address,
+        keeper: Option<KeeperStatus>,
+        door: Door,
+    ) -> Result<Switch> {
+        let Self { control, token, ledger, records } = self;
+        warn_of_strangers(&listen);
+        let program = program(config, &listen, control.address())?;
+        let address = program.address.control.parse().context("this switch's own address")?;
+        let routes = Arc::new(Routes::new(records, address, ledger, OwnerQuery::new(token)));
+        let (limits, client_timeout) = (Arc::default(), config.client_timeout);
+        Ok(Switch { door, listen, control, routes, program, keeper, limits, client_timeout })
     }
 }
 

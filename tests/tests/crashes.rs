@@ -141,11 +141,11 @@ async fn a_source_killed_after_the_commit_strands_no_client_of_a_switch_that_mis
     let (mut cluster, load, steps) = held(8).await;
     let settled = steps.settle().await;
     let ready = steps.ready(&settled).await;
-    cluster.switch.process.stop();
+    let worker = cluster.switch.stop().await;
     let committed = steps.commit(&settled, &ready).await.expect("a commit");
     steps.own(committed.generation).await.expect("an owner");
     cluster.source.kill9();
-    cluster.switch.process.cont();
+    cluster.switch.cont(worker);
     cluster.until_moved().await;
     moves_on(&load).await;
     cluster.source.restart().await;
@@ -234,10 +234,10 @@ async fn a_switch_that_hung_through_the_cutover_heals_itself() {
     let (mut cluster, load, steps) = held(8).await;
     let settled = steps.settle().await;
     let ready = steps.ready(&settled).await;
-    cluster.switch.process.stop();
+    let worker = cluster.switch.stop().await;
     let committed = steps.commit(&settled, &ready).await.expect("a commit");
     steps.own(committed.generation).await.expect("an owner");
-    cluster.switch.process.cont();
+    cluster.switch.cont(worker);
     cluster.until_moved().await;
     let done = cluster.controller("resume", &[]).done().await.last();
     assert_eq!(done["already_complete"], true, "{done}");

@@ -13,11 +13,12 @@ use blockferry_tests::trials::{Bounds, Setting, Trial, run_all};
 /// Trials at the same time: they wait more than they work.
 const JOBS: usize = 3;
 
-/// Migrations that come to every label: in peace, by a switch that nobody told, after a source died,
-/// and after a destination did not answer.
-const COURSES: [&str; 4] = [
+/// Migrations that come to every label: in peace, by a switch that nobody told, after an abort, after
+/// a source died, and after a destination did not answer.
+const COURSES: [&str; 5] = [
     "x4",
     "x4 untold",
+    "x1 aborted",
     "source/source.client.answering/9/kill x1",
     "destination/destination.mirror.begun/4/stop x1",
 ];
@@ -89,6 +90,7 @@ fn kills_at_labels_lose_nothing() {
         "destination/destination.copy.written/7/kill x4 seed=9",
         "destination/destination.ready.recorded/1/kill x1 seed=10",
         "destination/destination.own.begun/1/kill x4 seed=11",
+        "destination/destination.abort.recorded/1/kill x1 aborted",
         "controller/controller.receive.answered/1/kill x1 seed=12",
         "controller/controller.commit.answered/1/kill x4 seed=13",
     ]);

@@ -182,14 +182,14 @@ async fn d1_7_the_client_sends_its_requests_straight_to_the_destination_then() {
 async fn a_switch_that_comes_back_to_a_retired_source_is_told_where_the_volume_lives() {
     let mut cluster = Cluster::random(2).await;
     let load = busy(&cluster.uri(), 100).await;
-    cluster.switch.process.stop();
+    let worker = cluster.switch.stop().await;
     cluster.without_switch("migrate", &[]).done().await;
     cluster.source.kill9();
     cluster.source.restart().await;
     let at_once = cluster.without_switch("retire", &["--wait", "0"]).end().await;
     assert_eq!(at_once.code, Some(1), "clients of a source that was restarted may come back");
     cluster.without_switch("retire", &[]).done().await;
-    cluster.switch.process.cont();
+    cluster.switch.cont(worker);
     cluster.until_moved().await;
     moves_on(&load).await;
     let report = load.stop().await;

@@ -1,14 +1,18 @@
 //! A stock Linux kernel, booted in a VM, has an ext4 file system mounted on its own NBD client while
-//! the volume moves. The guest checks its files, its kernel log and that it never reconnected (see
-//! `dev/vm/README.md`).
+//! the volume moves, or while the switch's worker dies. The guest checks its files, its kernel log and
+//! that it never reconnected (see `dev/vm/README.md`).
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use blockferry_block::MIB;
+use blockferry_control::ControlClient;
+use blockferry_control::api::RouteStatus;
 use blockferry_nbd_session::Address;
-use blockferry_tests::cast::{Cluster, ClusterSpec, Process, run_tool};
+use blockferry_tests::cast::{Cluster, ClusterSpec, Process, VOLUME, fill_random, run_tool};
 use blockferry_tests::tree;
+use serde_json::json;
 
 /// The first run downloads a kernel and QEMU.
 const PREPARATION_MAX: Duration = Duration::from_secs(240);
@@ -25,6 +29,9 @@ const ROUNDS_HELD: usize = 2;
 /// Rounds that begin after the commit, before the guest is told.
 const ROUNDS_MOVED: usize = 2;
 
+/// Workers of the switch that a kernel outlives.
+const WORKERS: usize = 6;
+
 /// Fetches what the VM is made of, or sees that it is there.
 async fn prepare() {
     let mut command = Command::new(tree::root().join("dev/vm/initramfs"));
@@ -33,13 +40,15 @@ async fn prepare() {
     assert!(status.success(), "the VM cannot be set up: {}", process.log().join("\n"));
 }
 
-fn boot(cluster: &Cluster, connections: u32) -> Process {
+fn boot(cluster: &Cluster, export: &str, connections: u32) -> Process {
     let Address::Tcp(_, port) = cluster.switch.address() else { panic!("the VM needs TCP") };
     let mut command = Command::new(tree::root().join("dev/vm/run"));
     command.arg("--timeout").arg(VM_MAX.as_secs().to_string());
+    // The machine may be slow.
+    command.args(["--env", "MOVE_SECONDS_MAX=100"]);
     command.arg(tree::root().join("dev/vm/guest-mounted-move.sh"));
     command.env("PORT", port.to_string()).env("CONNECTIONS", connections.to_string());
-    command.env("EXPORT", "vol").env("TMPDIR", cluster.scratch.path());
+    command.env("EXPORT", export).env("TMPDIR", cluster.scratch.path());
     Process::start_listening("the VM", &mut command)
 }
 
@@ -52,7 +61,7 @@ async fn works(guest: &mut Process, rounds: usize) {
 async fn move_under_a_mounted_file_system(connections: u32) {
     prepare().await;
     let cluster = ClusterSpec::new().on_tcp().random(96).await;
-    let mut guest = boot(&cluster, connections);
+    let mut guest = boot(&cluster, VOLUME, connections);
     guest.said_within(VM_MAX, "BF:ready", 1).await;
     works(&mut guest, 1).await;
     let copying = cluster.controller("migrate", &SLOWLY);
@@ -63,18 +72,23 @@ async fn move_under_a_mounted_file_system(connections: u32) {
     cluster.controller("commit", &[]).done().await;
     cluster.until_moved().await;
     works(&mut guest, ROUNDS_MOVED).await;
+    passes(&mut guest).await;
+    // What the destination now holds is the guest's file system.
+    check_file_system(&cluster.copy()).await;
+}
+
+async fn passes(guest: &mut Process) {
     guest.say("finished");
     guest.said_within(VM_MAX, "BF:pass", 1).await;
     let status = guest.end_within(VM_MAX).await;
     assert!(status.success(), "the guest did not pass: {status}");
     assert!(guest.out().iter().any(|line| line.contains("BF:dmesg-clean")));
-    check_file_system(&cluster).await;
 }
 
-/// What the destination now holds is the guest's file system, and a whole one.
-async fn check_file_system(cluster: &Cluster) {
+/// The volume holds a whole file system.
+async fn check_file_system(volume: &Path) {
     let mut e2fsck = Command::new("e2fsck");
-    let checked = run_tool(e2fsck.arg("-fn").arg(cluster.copy())).await;
+    let checked = run_tool(e2fsck.arg("-fn").arg(volume)).await;
     assert!(checked.success, "{}\n{}", checked.out, checked.err);
 }
 
@@ -86,4 +100,42 @@ async fn c_6_a_kernel_with_one_connection_keeps_its_mounted_ext4_through_a_migra
 #[tokio::test(flavor = "multi_thread")]
 async fn c_6_a_kernel_with_four_connections_keeps_its_mounted_ext4_through_a_migration() {
     move_under_a_mounted_file_system(4).await;
+}
+
+/// Two kernels at once, one with each number of connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn kernels_keep_their_mounted_ext4_while_the_worker_of_the_switch_is_killed_and_replaced() {
+    const OTHER: &str = "other";
+    prepare().await;
+    let spec = ClusterSpec::new().on_tcp();
+    let other = spec.scratch.join(OTHER);
+    fill_random(&other, 96 * MIB);
+    let mut cluster = spec.source(|source| source.volume(OTHER, &other)).random(96).await;
+    let route = json!({ "name": OTHER, "upstream": cluster.source.uri(OTHER).to_string() });
+    let control = ControlClient::new(cluster.switch.control(), None);
+    let _: RouteStatus = control.post("/v1/routes", &route).await.expect("a new route");
+    let mut guests = [boot(&cluster, VOLUME, 1), boot(&cluster, OTHER, 4)];
+    for guest in &mut guests {
+        guest.said_within(VM_MAX, "BF:ready", 1).await;
+    }
+    for death in 1..=WORKERS {
+        let former = match death % 3 {
+            0 => {
+                let former = cluster.switch.worker().await;
+                cluster.switch.process.hang_up();
+                former
+            }
+            _ => cluster.switch.kill_worker().await,
+        };
+        cluster.switch.worker_after(former).await;
+        for guest in &mut guests {
+            works(guest, 1).await;
+        }
+    }
+    for guest in &mut guests {
+        passes(guest).await;
+    }
+    for volume in [cluster.file(), other] {
+        check_file_system(&volume).await;
+    }
 }

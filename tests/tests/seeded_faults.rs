@@ -7,7 +7,7 @@ use blockferry_control::api::VolumeStatus;
 use blockferry_nbd_session::NbdUri;
 use blockferry_tests::cast::{
     Cluster, ClusterSpec, NbdKit, VOLUME, compare, connect, fill_random, load, moves_on, read,
-    write,
+    until, write,
 };
 
 const SIZE_MIB: u64 = 4;
@@ -102,6 +102,22 @@ async fn a_source_that_skips_the_mirror_is_found_by_the_load_that_goes_on() {
     let at_rest = report.journal.verify(&link).await.expect("a volume that can be read");
     let found = report.violations.total + at_rest.total;
     assert!(found > 0, "lost writes were not found:\n{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_has_answered_requests_begun_again_is_found() {
+    let spec = ClusterSpec::new().switch_with("--seed-fault").switch_with("replay-answered");
+    let cluster = spec.random(SIZE_MIB).await;
+    let load = load(&cluster.uri(), 2, LoadConfig::default()).await;
+    moves_on(&load).await;
+    assert_eq!(load.snapshot().errors, 0);
+    cluster.switch.kill_worker().await;
+    let found = async || {
+        let snapshot = load.snapshot();
+        (snapshot.errors + snapshot.violations > 0).then_some(())
+    };
+    until("the load finds a second answer, or an older write over a newer one", found).await;
+    assert!(!load.stop().await.is_clean());
 }
 
 /// An update is under way for a while, and its chunk is claimed meanwhile.

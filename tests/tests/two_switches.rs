@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use blockferry_checker::{Load, LoadConfig, LoadHandle};
 use blockferry_device::Device;
-use blockferry_tests::cast::{Cluster, Switch, VOLUME, connect, moves_on};
+use blockferry_tests::cast::{Cluster, Switch, SwitchSpec, VOLUME, connect, moves_on};
 
 /// The cast with a second switch, and one load whose connections go through both.
 async fn two_switches() -> (Cluster, Switch, LoadHandle) {
@@ -13,7 +13,9 @@ async fn two_switches() -> (Cluster, Switch, LoadHandle) {
     let socket = |name| format!("unix:{}", cluster.scratch.join(name).display());
     let (listen, control) = (socket("second-nbd"), socket("second-control"));
     let routes = [(VOLUME, cluster.source.uri(VOLUME))];
-    let second = Switch::start(listen, control, cluster.scratch.join("second"), &routes).await;
+    let second =
+        Switch::start(SwitchSpec::new(listen, control, cluster.scratch.join("second"), &routes))
+            .await;
     let mut devices: Vec<Arc<dyn Device>> = Vec::new();
     for uri in [cluster.uri(), second.uri(VOLUME), cluster.uri(), second.uri(VOLUME)] {
         devices.push(Arc::new(connect(&uri).await));

@@ -99,7 +99,7 @@ async fn eight_sparse_tebibytes_move_in_seconds_and_in_little_memory() {
         ("controller", controller_max),
         ("source", cluster.source.process.resident_max().unwrap_or(0)),
         ("destination", cluster.destination.process.resident_max().unwrap_or(0)),
-        ("switch", cluster.switch.process.resident_max().unwrap_or(0)),
+        ("switch", cluster.switch.resident_max().await),
     ];
     for (program, resident) in residents {
         assert!(resident > 0 && resident < RESIDENT_MAX, "{program} held {resident} bytes");

@@ -40,6 +40,7 @@ pub(crate) async fn abort<N: Network>(desk: &Desk<'_, N>) -> anyhow::Result<()> 
 async fn abort_both<N: Network>(desk: &Desk<'_, N>, migration: &str) -> anyhow::Result<()> {
     let volume = &desk.parties.volume;
     let identity = take_over(desk.parties, migration).await.context(NO_TERM)?;
+    blockferry_label::reached("controller.abort.taken-over");
     let request = AbortRequest {
         migration: migration.to_owned(),
         term: identity.term,
@@ -47,7 +48,10 @@ async fn abort_both<N: Network>(desk: &Desk<'_, N>, migration: &str) -> anyhow::
     };
     let aborted = desk.parties.source.abort(&request).await;
     aborted.with_context(|| format!("{volume} was not aborted"))?;
-    match desk.parties.destination.abort(&request).await {
+    blockferry_label::reached("controller.abort.source-answered");
+    let removed = desk.parties.destination.abort(&request).await;
+    blockferry_label::reached("controller.abort.answered");
+    match removed {
         Ok(()) => Ok(()),
         Err(error) if error.status().is_some_and(|status| status == 404) => Ok(()),
         Err(error) => Err(error).context(format!(

@@ -111,6 +111,17 @@ pub const LABELS: &[&str] = &[
     "switch.arrangement.answering",
     "controller.move.answered",
     "controller.finish.certified",
+    // Abort.
+    "controller.abort.taken-over",
+    "source.abort.decided",
+    "source.abort.recorded",
+    "source.abort.ended",
+    "controller.abort.source-answered",
+    "destination.abort.asked",
+    "destination.abort.recorded",
+    "destination.abort.removed",
+    "controller.abort.answered",
+    // Retirement.
     "source.retire.asked",
     "source.retire.recorded",
     "controller.retire.answered",

@@ -13,4 +13,6 @@ pub struct Faults {
     pub unordered_updates: bool,
     /// A refused mirror write does not make its extent dirty (breaks I7).
     pub forget_dirty: bool,
+    /// The copy does not wait for updates from before the migration (breaks I5).
+    pub begin_unseen: bool,
 }

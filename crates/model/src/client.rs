@@ -27,7 +27,8 @@ pub struct Client {
 impl World {
     /// All requests without an answer.
     pub(crate) fn unanswered(&self) -> impl Iterator<Item = &Unanswered> {
-        self.clients.iter().filter_map(|client| client.unanswered.as_ref())
+        let clients = self.clients.iter().filter_map(|client| client.unanswered.as_ref());
+        clients.chain(&self.abandoned)
     }
 
     /// Whether the client would send something new now. Before the first request all clients are the
@@ -37,7 +38,8 @@ impl World {
         let first = client == 0 || self.requests > 0;
         // The switch holds a write back while an earlier one that it overlaps is unanswered; one that
         // waits there is as if it had not been sent.
-        let turn = !self.scope.switch || !self.unanswered().any(|of| of.request.conflicts(request));
+        let mut others = self.clients.iter().filter_map(|client| client.unanswered.as_ref());
+        let turn = !self.scope.switch || !others.any(|of| of.request.conflicts(request));
         idle && first && turn && self.requests < self.scope.requests
     }
 
@@ -50,6 +52,7 @@ impl World {
         request.serial = self.requests;
         self.requests += 1;
         let others = self.clients.iter_mut().filter_map(|client| client.unanswered.as_mut());
+        let others = others.chain(&mut self.abandoned);
         let unanswered = self.registers.begin(request, others);
         let of = &mut self.clients[usize::from(client)];
         of.unanswered = Some(unanswered);

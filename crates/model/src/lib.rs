@@ -1,5 +1,11 @@
 //! The migration protocol as models that are explored to the last state.
-#![allow(clippy::cast_possible_truncation)]
+//!
+//! A [`world::World`] has the real machines of `blockferry-migration` and `blockferry-path` in it; what
+//! the programs do around them (records, connections, disks) is written again, as small as it can be.
+//! [`Migration`] makes it a model for `stateright`; [`search::Graph`] explores it too, and answers what
+//! `stateright` does not: whether something can be reached from every state.
+//!
+//! The README says what the models leave out, and which broken rules they see.
 
 pub mod action;
 pub mod client;

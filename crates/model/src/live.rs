@@ -47,3 +47,25 @@ pub const WAITS_FOR_NOBODY_BEFORE_THE_COMMIT: Question = Question {
     over: Action::is_of_source_alone,
     goal: |world| unanswered(world) == 0 || world.source.journal.committed,
 };
+
+/// Once failures stop, whichever controllers are left bring the migration to its commit, unless it
+/// was aborted or nobody has begun it again.
+pub const COMMITTED_OR_ABORTED: Question = Question {
+    name: "L3: the migration is committed or aborted once failures stop",
+    from: |_| true,
+    over: |action| !action.is_fault(),
+    goal: |world| {
+        let aborted = world.migration > 0 && !world.source.journal.sending;
+        (world.destination.journal.owned || aborted) && unanswered(world) == 0
+    },
+};
+
+/// As [`SWEEP_ENDS`], unless the migration was aborted and nobody has begun it again.
+pub const SWEPT_OR_ABORTED: Question = Question {
+    name: "L3: the sweep ends or is aborted once failures stop",
+    goal: |world| {
+        let aborted = world.migration > 0 && !world.source.journal.sending;
+        aborted || (SWEEP_ENDS.goal)(world)
+    },
+    ..SWEEP_ENDS
+};

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use blockferry_block::Generation;
 use blockferry_device::{Errno, Failure, Reply};
+use blockferry_path::Generations;
 use blockferry_path::machine::{DRAIN_MAX, Effect, Machine, Phase, Work};
 use blockferry_path::{CallError, RequestId};
 use bytes::Bytes;
@@ -64,8 +65,9 @@ fn now() -> Instant {
 impl PathEnd {
     /// A path whose first link leads to the host.
     pub fn new(session: Session, base: PathGeneration, step: PathGeneration, host: Host) -> Self {
-        let front = Generation(1);
-        let machine = Machine::new(front, CLIENT_TIMEOUT);
+        let mut generations = Generations::ALL;
+        let front = generations.take().expect("the first of many");
+        let machine = Machine::new(front, generations, CLIENT_TIMEOUT);
         Self { session, base, step, machine, links: vec![(front, host)], requests: Vec::new() }
     }
 
@@ -134,13 +136,13 @@ impl PathEnd {
 
     /// A generation for a link that is about to be opened.
     pub fn next_generation(&self) -> (Generation, PathGeneration) {
-        let link = self.machine.clone().next_generation();
+        let link = self.machine.clone().next_generation().expect("a run opens few links");
         (link, self.on_the_wire(link))
     }
 
     /// A link to the host is open.
     pub fn opened(&mut self, host: Host) {
-        let link = self.machine.next_generation();
+        let link = self.machine.next_generation().expect("a run opens few links");
         self.links.push((link, host));
         self.machine.opened(link, now());
     }

@@ -165,3 +165,50 @@ impl Default for Registers {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: Value = INITIAL;
+
+    fn write(value: Value) -> Request {
+        Request { value, ..Request::new(Verb::Write, Span::A) }
+    }
+
+    fn reads(registers: &mut Registers, value: Value) -> bool {
+        let read = registers.begin(Request::new(Verb::Read, Span::A), std::iter::empty());
+        registers.end(&read, Span::A.filled(value))
+    }
+
+    #[test]
+    fn i15_what_was_overwritten_is_not_read_again() {
+        let mut registers = Registers::new();
+        let of = registers.begin(write(2), std::iter::empty());
+        registers.end(&of, Content::default());
+        assert!(reads(&mut registers, 2));
+        assert!(!reads(&mut registers, OLD));
+    }
+
+    #[test]
+    fn i15_of_two_writes_at_the_same_time_either_may_stay_but_not_change() {
+        let mut registers = Registers::new();
+        let mut first = registers.begin(write(2), std::iter::empty());
+        let second = registers.begin(write(3), std::iter::once(&mut first));
+        registers.end(&second, Content::default());
+        registers.end(&first, Content::default());
+        assert!(reads(&mut registers, 2));
+        assert!(!reads(&mut registers, 3), "it went back");
+    }
+
+    #[test]
+    fn i8_a_flush_promises_what_was_answered_before_it_was_sent() {
+        let mut registers = Registers::new();
+        let of = registers.begin(write(2), std::iter::empty());
+        registers.end(&of, Content::default());
+        let flush = registers.begin(Request::new(Verb::Flush, Span::AB), std::iter::empty());
+        assert!(registers.owed(0).has(OLD), "nothing was promised yet");
+        registers.end(&flush, Content::default());
+        assert_eq!(registers.owed(0), Values::of(2));
+    }
+}

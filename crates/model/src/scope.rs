@@ -52,7 +52,7 @@ impl Scope {
     }
 }
 
-/// How often things go wrong in one run.
+/// How often things go wrong in one run, or people change their minds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
     /// A storage program or a controller dies; a storage program with or without its disk's cache.
@@ -61,12 +61,20 @@ pub struct Faults {
     pub breaks: u8,
     /// A disk fails to do as it is told.
     pub errors: u8,
+    /// A controller takes the migration over from another.
+    pub takeovers: u8,
+    /// A controller ends the migration.
+    pub aborts: u8,
 }
 
 impl Faults {
     /// Whether so much may still go wrong.
     pub const fn covers(self, cost: Self) -> bool {
-        self.crashes >= cost.crashes && self.breaks >= cost.breaks && self.errors >= cost.errors
+        self.crashes >= cost.crashes
+            && self.breaks >= cost.breaks
+            && self.errors >= cost.errors
+            && self.takeovers >= cost.takeovers
+            && self.aborts >= cost.aborts
     }
 
     /// Takes what has gone wrong.
@@ -74,5 +82,7 @@ impl Faults {
         self.crashes -= cost.crashes;
         self.breaks -= cost.breaks;
         self.errors -= cost.errors;
+        self.takeovers -= cost.takeovers;
+        self.aborts -= cost.aborts;
     }
 }

@@ -87,8 +87,8 @@ pub struct MirrorCall {
 pub struct CopyCall {
     /// The controller that sent it.
     pub controller: u8,
-    /// The term that its connection named.
-    pub term: u8,
+    /// What its connection named.
+    pub voice: Voice,
     /// The connection's epoch.
     pub epoch: u64,
     /// Where it writes.
@@ -127,13 +127,26 @@ pub struct Call {
     pub way: Way,
 }
 
-/// A control call of the source that arrives when nobody waits for it any more.
+/// Who asks for a step: a controller's term in a migration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Voice {
+    /// Number of the migration.
+    pub migration: u8,
+    /// The term.
+    pub term: u8,
+}
+
+/// A control call that arrives when nobody waits for it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Late {
     /// Fence everything and fall back to `W_durable`.
     Attach(BootId),
     /// Make the address durable, in this epoch.
     Finish(u64, u64),
+    /// Commit the attempt, for which this run of the destination is ready.
+    Commit(Voice, u64, BootId),
+    /// End the migration.
+    Abort(Voice),
 }
 
 /// Everything under way. Calls are ordered by nothing but what they are.

@@ -1,14 +1,16 @@
 //! Everything at one moment: both storage programs, controllers, clients, and what is under way.
 
+use blockferry_block::BootId;
+
 use crate::action::Action;
 use crate::client::Client;
 use crate::controller::Controller;
-use crate::destination::DestinationSide;
+use crate::destination::{DestinationSide, EPOCHS};
 use crate::invariant::{Broken, Invariant};
 use crate::mutant::Mutant;
 use crate::path::{Host, PathEnd};
 use crate::place::{BLOCKS, Content, Span};
-use crate::request::Registers;
+use crate::request::{Registers, Unanswered};
 use crate::scope::{Faults, Scope, Start};
 use crate::skip::Skip;
 use crate::source::SourceSide;
@@ -27,6 +29,8 @@ pub struct World {
     pub controllers: Vec<Controller>,
     /// The clients.
     pub clients: Vec<Client>,
+    /// Requests of clients whose switch has died, as long as something may still execute them.
+    pub abandoned: Vec<Unanswered>,
     /// What is under way.
     pub wire: Wire,
     /// What clients may see.
@@ -37,8 +41,12 @@ pub struct World {
     pub faults: Faults,
     /// How often each extent was copied, where nothing goes wrong.
     pub copied: [u8; BLOCKS],
+    /// Number of the present migration.
+    pub migration: u8,
     /// Fences that the destination has confirmed, whatever its journal says.
     pub confirmed: Fences,
+    /// Terms that the source and the destination have confirmed, whatever their journals say.
+    pub terms: [u8; 2],
     /// What does not hold any more.
     pub broken: Broken,
 }
@@ -67,22 +75,25 @@ impl World {
         let mut world = Self {
             scope: Skip(scope),
             source: SourceSide::new(scope),
-            destination: DestinationSide::new(scope.machine_faults()),
-            controllers: (0..scope.controllers).map(Controller::new).collect(),
+            destination: DestinationSide::new(scope.machine_faults(), BootId(EPOCHS)),
+            controllers: vec![Controller::default(); usize::from(scope.controllers)],
             clients: vec![Client::default(); usize::from(scope.clients)],
+            abandoned: Vec::new(),
             wire: Wire::default(),
             registers: Registers::new(),
             requests: 0,
             faults: scope.faults,
             copied: [0; BLOCKS],
+            migration: 0,
             confirmed: [0; SESSIONS],
+            terms: [0; 2],
             broken: Broken::default(),
         };
         if scope.switch {
             (0..scope.clients).for_each(|client| world.enter_switch(client));
         }
         if scope.start != Start::Owner {
-            world.begin();
+            world.begin_by(0);
         }
         if scope.start == Start::Swept {
             SWEEP.iter().for_each(|action| world.act(*action));
@@ -120,7 +131,7 @@ impl World {
     /// The owner's disk has lost its power and holds this.
     pub(crate) fn registers_lost_power(&mut self, left: Content) {
         let unanswered = self.clients.iter_mut().filter_map(|client| client.unanswered.as_mut());
-        self.registers.power_lost(left, unanswered);
+        self.registers.power_lost(left, unanswered.chain(&mut self.abandoned));
     }
 
     /// Forgets calls that can never have an effect, and puts the others in order.
@@ -130,6 +141,7 @@ impl World {
         let (epoch, reserved) =
             (self.destination.machine.epoch(), self.destination.machine.reserved());
         let owned = self.destination.journal.owned;
+        let term = self.destination.journal.term;
         let keeps_mirrors = owned && self.breaks(Mutant::OwnedWithMirrors);
         self.wire.mirrors.retain(|call| {
             let fenced = call.generation < there[usize::from(call.session)];
@@ -137,19 +149,24 @@ impl World {
             call.live || call.stage != Stage::Sent || !over
         });
         self.wire.copies.retain(|call| {
-            let over = call.epoch != epoch || call.span.extent().start() < reserved;
+            let old = call.epoch != epoch || call.voice.term < term;
+            let over = old || call.span.extent().start() < reserved;
             call.live || call.stage != Stage::Sent || !over || keeps_copies
         });
-        self.wire.late.retain(|call| match call {
+        let mut late = std::mem::take(&mut self.wire.late);
+        late.retain(|call| match call {
             Late::Finish(of, _) => *of == epoch && !owned,
             Late::Attach(_) => !owned,
+            Late::Commit(voice, ..) | Late::Abort(voice) => self.source_would_obey(*voice),
         });
+        self.wire.late = late;
         self.wire.calls.retain(|call| {
             let fences = if call.to == Host::Source { here } else { there };
             let fenced = call.generation < fences[usize::from(call.session)];
             call.way.live || call.request.is_update() && !fenced
         });
         self.tidy_connections();
+        self.tidy_abandoned();
         self.wire.mirrors.sort_unstable();
         self.wire.copies.sort_unstable();
         self.wire.late.sort_unstable();

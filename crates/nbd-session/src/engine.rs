@@ -7,6 +7,10 @@
 //!
 //! Each turn does all that can be done without waiting: answers that are ready leave in one vectored
 //! write. Reading stops while too much is under way, so a client's pressure stays in its own socket.
+//! Where the socket is a keeper's, answers leave in frames ([`crate::kept`]), and the connection may
+//! begin with what another process has left ([`crate::replay`]).
+
+mod requests;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -14,11 +18,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use blockferry_device::{Answer, Device, Errno, Failure, PAYLOAD_MAX, Reply, Request};
-use blockferry_nbd_wire::{
-    Admitted, Negotiated, Outbox, RequestDecoder, RequestError, RequestFrame, RequestHeader, admit,
-    encode_reply,
-};
+use blockferry_device::Device;
+use blockferry_nbd_wire::{Negotiated, Outbox, RequestDecoder, RequestError};
 use bytes::{Buf, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio_util::io::poll_write_buf;
@@ -26,7 +27,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::deadline::Deadline;
 use crate::greet::Session;
+use crate::kept::Keeping;
 use crate::limits::{BufferedPart, Limits};
+use crate::parked::Parked;
+use crate::replay::{HeldBack, Replaying};
 use crate::stream::Stream;
 
 /// Why a session ended.
@@ -57,7 +61,7 @@ pub(crate) async fn run(
     limits: Arc<Limits>,
     shutdown: CancellationToken,
 ) -> SessionEnd {
-    let Session { opened, negotiated, inbox } = session;
+    let Session { opened, negotiated, inbox, keeping, replaying } = session;
     let mut engine = Engine {
         stream,
         decoder: RequestDecoder::new(negotiated.style),
@@ -66,23 +70,27 @@ pub(crate) async fn run(
         inbox,
         outbox: Outbox::new(),
         parked: FuturesUnordered::new(),
+        keeping,
+        replaying,
+        held_back: HeldBack::new(),
         charged: 0,
         buffered: limits.buffered_total.part(),
         deadline: Deadline::new(),
+        stuck: Deadline::new(),
         reading: Reading::Open,
         cut: Box::pin(opened.cut.cancelled_owned()),
         shutdown: Box::pin(shutdown.cancelled_owned()),
         limits,
     };
     let end = poll_fn(|cx| engine.poll(cx)).await;
-    let Engine { stream, device, mut parked, .. } = engine;
+    let Engine { stream, device, mut parked, keeping, held_back, .. } = engine;
     match end {
         SessionEnd::Cut => stream.cut(),
         _ => drop(stream),
     }
     // What was begun at the device is waited for, though nobody is left to be told. A device that
     // holds requests learns from being dropped that it need not begin them any more.
-    drop(device);
+    drop((device, keeping, held_back));
     while parked.next().await.is_some() {}
     end
 }
@@ -95,10 +103,15 @@ struct Engine {
     inbox: BytesMut,
     outbox: Outbox,
     parked: FuturesUnordered<Parked>,
+    keeping: Option<Keeping>,
+    replaying: Option<Replaying>,
+    held_back: HeldBack,
     /// Bytes that parked requests hold or will hold when they are answered.
     charged: u64,
     buffered: BufferedPart,
     deadline: Deadline,
+    /// Runs while no answer leaves.
+    stuck: Deadline,
     reading: Reading,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -112,22 +125,6 @@ enum Reading {
     Stopped(SessionEnd),
 }
 
-/// A request whose answer was not ready at once.
-struct Parked {
-    header: RequestHeader,
-    charge: u64,
-    answer: Answer,
-}
-
-impl Future for Parked {
-    type Output = (RequestHeader, u64, Result<Reply, Failure>);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = ready!(self.answer.as_mut().poll(cx));
-        Poll::Ready((self.header, self.charge, outcome))
-    }
-}
-
 impl Engine {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
         if self.cut.as_mut().poll(cx).is_ready() {
@@ -138,6 +135,7 @@ impl Engine {
         }
         match self.turn(cx) {
             Err(end) => Poll::Ready(end),
+            Ok(()) if self.poll_stuck(cx).is_ready() => Poll::Ready(SessionEnd::SlowReader),
             Ok(()) => self.poll_deadline(cx),
         }
     }
@@ -150,7 +148,8 @@ impl Engine {
             let sent = self.send(cx)?;
             let received = self.receive(cx)?;
             self.account();
-            let finished = self.parked.is_empty() && self.outbox.is_empty();
+            let waiting = self.parked.len() + self.held_back.len();
+            let finished = waiting == 0 && self.outbox.is_empty();
             if finished && !matches!(self.reading, Reading::Open) {
                 return Err(self.stopped());
             }
@@ -160,64 +159,9 @@ impl Engine {
         }
     }
 
-    /// Begins every request that is there whole, as long as there is room for its answer.
-    fn take_requests(&mut self, cx: &mut Context<'_>) {
-        while matches!(self.reading, Reading::Open) && self.has_room() {
-            match self.decoder.decode(&mut self.inbox) {
-                Ok(None) => return,
-                Ok(Some(frame)) => {
-                    self.deadline.disarm();
-                    self.take_request(frame, cx);
-                }
-                Err(error) => self.refuse_stream(error),
-            }
-        }
-    }
-
-    fn take_request(&mut self, frame: RequestFrame, cx: &mut Context<'_>) {
-        let header = frame.header;
-        match admit(frame, self.device.info(), &self.negotiated) {
-            Ok(Admitted::Call(request)) => self.call(header, request, cx),
-            Ok(Admitted::Nothing) => self.answer(&header, Ok(Reply::Done)),
-            Ok(Admitted::Disconnect) => self.stop(SessionEnd::Disconnected),
-            Err(failure) => self.answer(&header, Err(failure)),
-        }
-    }
-
-    /// Asks the device; an answer that is ready at once costs no parking.
-    fn call(&mut self, header: RequestHeader, request: Request, cx: &mut Context<'_>) {
-        let charge = charge(&request);
-        let mut answer = self.device.call(request);
-        match answer.as_mut().poll(cx) {
-            Poll::Ready(outcome) => self.answer(&header, outcome),
-            Poll::Pending => {
-                self.charged += charge;
-                self.parked.push(Parked { header, charge, answer });
-            }
-        }
-    }
-
-    fn take_answers(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((header, charge, outcome))) = self.parked.poll_next_unpin(cx) {
-            self.charged -= charge;
-            self.answer(&header, outcome);
-        }
-    }
-
-    fn answer(&mut self, header: &RequestHeader, outcome: Result<Reply, Failure>) {
-        encode_reply(&mut self.outbox, &self.negotiated, header, outcome);
-    }
-
-    /// The stream cannot be read on. A payload that is too large is answered first.
-    fn refuse_stream(&mut self, error: RequestError) {
-        if let RequestError::PayloadTooLarge(header) = error {
-            self.answer(&header, Err(Failure::new(Errno::Inval, error.to_string())));
-        }
-        self.stop(SessionEnd::Protocol(error));
-    }
-
     fn stop(&mut self, end: SessionEnd) {
         self.reading = Reading::Stopped(end);
+        self.replaying = None;
         self.deadline.disarm();
     }
 
@@ -228,17 +172,6 @@ impl Engine {
         }
     }
 
-    /// Whether one more request of the largest kind may be begun.
-    fn has_room(&self) -> bool {
-        let held = self.charged + self.outbox.remaining() as u64;
-        let limits = &self.limits;
-        let whole_server_full =
-            limits.buffered_total.bytes() > limits.buffered_bytes_total_max && held > 0;
-        self.parked.len() < limits.in_flight_max
-            && held <= limits.buffered_bytes_max.saturating_sub(u64::from(PAYLOAD_MAX))
-            && !whole_server_full
-    }
-
     fn account(&mut self) {
         let outbox = self.outbox.remaining() as u64;
         self.buffered.set(self.charged + outbox + self.inbox.len() as u64);
@@ -246,7 +179,8 @@ impl Engine {
 
     /// Receives once. True when something came.
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
-        if !matches!(self.reading, Reading::Open) || !self.has_room() {
+        let wanted = self.replaying.is_some() || self.has_room();
+        if !matches!(self.reading, Reading::Open) || !wanted {
             return Ok(false);
         }
         let missing = self.decoder.missing(&self.inbox);
@@ -257,7 +191,10 @@ impl Engine {
                 self.stop(SessionEnd::Closed);
                 Ok(true)
             }
-            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Ok(count)) => {
+                self.keeping.as_mut().into_iter().for_each(|keeping| keeping.received(count));
+                Ok(true)
+            }
             Poll::Ready(Err(error)) => Err(error.into()),
         }
     }
@@ -270,8 +207,28 @@ impl Engine {
         match poll_write_buf(Pin::new(&mut self.stream), cx, &mut self.outbox) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => Err(SessionEnd::Closed),
-            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Ok(count)) => {
+                if self.keeping.as_mut().is_some_and(|keeping| keeping.sent(count)) {
+                    self.stuck.disarm();
+                }
+                Ok(true)
+            }
             Poll::Ready(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// Ready when others wait for an answer that does not leave.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(keeping) = self.keeping.as_ref().filter(|keeping| keeping.leaving() > 0) else {
+            self.stuck.disarm();
+            return Poll::Pending;
+        };
+        loop {
+            ready!(self.stuck.poll(cx, self.limits.stuck_timeout));
+            self.stuck.disarm();
+            if keeping.is_waited_for() {
+                return Poll::Ready(());
+            }
         }
     }
 
@@ -291,14 +248,5 @@ impl Engine {
             Reading::Open => SessionEnd::SlowRequest,
             Reading::Stopped(_) => SessionEnd::SlowReader,
         })
-    }
-}
-
-/// The bytes that a request holds, or will hold when it is answered.
-fn charge(request: &Request) -> u64 {
-    match request {
-        Request::Read { extent, .. } => extent.len(),
-        Request::Write { data, .. } => data.len() as u64,
-        _ => 0,
     }
 }

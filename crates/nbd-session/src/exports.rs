@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use blockferry_device::Device;
-use blockferry_nbd_wire::{ExportEntry, FenceRequest, Purpose, Refusal, RoleClaim};
+use blockferry_device::{Device, Request};
+use blockferry_nbd_wire::{ExportEntry, FenceRequest, Negotiated, Purpose, Refusal, RoleClaim};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +57,46 @@ pub struct Opened {
     pub device: Arc<dyn Device>,
     /// Cancelled by the export's owner to cut the connection at once.
     pub cut: CancellationToken,
+    /// What it takes to serve the connection through a keeper, where the program has one.
+    pub kept: Option<Kept>,
+}
+
+/// What a connection needs when a keeper has its client's socket; see [`serve_kept`].
+///
+/// [`serve_kept`]: crate::serve_kept
+pub struct Kept {
+    /// The order of its requests among those of others.
+    pub order: Arc<dyn Order>,
+    /// Asked once, when the handshake is over: what another process needs to go on with the
+    /// connection.
+    pub pass: Pass,
+}
+
+/// Makes the pass of a connection that has negotiated so.
+pub type Pass = Box<dyn FnOnce(Negotiated) -> Bytes + Send>;
+
+/// Brings the requests of several connections into one order.
+pub trait Order: Send + Sync + 'static {
+    /// Takes a request in. `arrival` is given for one that another process may have begun already.
+    fn enter(&self, request: &Request, arrival: Option<u64>) -> Turn;
+}
+
+/// A request's turn.
+#[derive(Default)]
+pub struct Turn {
+    /// Ends when it may begin; `None` when it may at once.
+    pub come: Option<BoxFuture<'static, ()>>,
+    /// Dropped when its answer has left this process.
+    pub hold: Hold,
+}
+
+/// Something that ends when it is dropped.
+pub type Hold = Option<Box<dyn Held>>;
+
+/// See [`Turn::hold`].
+pub trait Held: Send {
+    /// Whether somebody waits for its end.
+    fn is_waited_for(&self) -> bool;
 }
 
 /// What the refusal of a fenced generation begins with; see [`ConnectError::is_fenced`].

@@ -16,9 +16,12 @@ mod driver;
 mod engine;
 mod exports;
 mod greet;
+mod kept;
 mod limits;
 mod link;
 mod listener;
+mod parked;
+mod replay;
 mod serve;
 mod slots;
 mod split;
@@ -26,12 +29,13 @@ mod stream;
 
 pub use address::{Address, BadAddress, BadUri, NbdUri};
 pub use blockferry_nbd_wire::{
-    ExportEntry, FenceRequest, OptionCode, Purpose, ReplyCode, Role, RoleClaim,
+    ExportEntry, FenceRequest, Negotiated, OptionCode, Purpose, ReplyCode, Role, RoleClaim, Style,
 };
 pub use connect::{ConnectError, ConnectOptions, FenceOutcome, connect, fence, list};
-pub use exports::{Exports, Hello, OpenError, Opened};
+pub use exports::{Exports, Held, Hello, Hold, Kept, OpenError, Opened, Order, Pass, Turn};
 pub use limits::Limits;
 pub use link::{CallError, Link, LinkEnd};
-pub use listener::{BindError, Listener};
-pub use serve::serve;
+pub use listener::{BindError, Listener, PlaceTaken};
+pub use replay::Replay;
+pub use serve::{KeptEnd, Resumed, resume, serve, serve_kept};
 pub use stream::{Peer, Stream};

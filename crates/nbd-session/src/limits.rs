@@ -12,7 +12,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Connections from one IP address at one time.
     pub connections_per_ip_max: usize,
-    /// Requests of one connection under way at one time; then reading stops.
+    /// Requests of one connection under way at one time; then reading stops. A version of a program
+    /// that keeps its clients must have no less than the one before: it begins so many again.
     pub in_flight_max: usize,
     /// Bytes of one connection held at one time, in payloads that came and answers that go; then
     /// reading stops. At least one payload of the largest kind fits.
@@ -25,6 +26,9 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// A request that has begun has to come whole within this time. Idling is allowed.
     pub frame_timeout: Duration,
+    /// A client that takes none of its answers for this time goes if another's requests wait for
+    /// that, as they do where a keeper has the clients.
+    pub stuck_timeout: Duration,
 }
 
 /// A count of bytes that connections share.
@@ -49,6 +53,7 @@ impl Default for Limits {
             buffered_total: BufferedTotal::default(),
             handshake_timeout: Duration::from_secs(10),
             frame_timeout: Duration::from_secs(30),
+            stuck_timeout: Duration::from_secs(5),
         }
     }
 }

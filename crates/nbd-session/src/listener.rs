@@ -31,6 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     socket: Bound,
     address: Address,
+    census: Arc<Census>,
 }
 
 /// Why an address could not be bound.
@@ -73,22 +74,29 @@ impl Listener {
         let listener = match address {
             Address::Tcp(host, port) => {
                 let socket = TcpListener::bind((host.as_str(), *port)).await?;
-                let bound = socket.local_addr()?;
-                if !bound.ip().is_loopback() {
-                    tracing::warn!(address = %bound, "serving NBD without encryption to a network");
-                }
-                let address = Address::Tcp(host.clone(), bound.port());
-                Self { socket: Bound::Tcp(socket), address }
+                let address = Address::Tcp(host.clone(), socket.local_addr()?.port());
+                Self { socket: Bound::Tcp(socket), address, census: Arc::default() }
             }
             Address::Unix(path) => {
                 remove_stale(path).await?;
                 let socket = bind_unix(path)?;
                 let file = SocketFile { path: path.clone(), identity: identity(path)? };
-                Self { socket: Bound::Unix(socket, file), address: address.clone() }
+                let (socket, address) = (Bound::Unix(socket, file), address.clone());
+                Self { socket, address, census: Arc::default() }
             }
         };
-        tracing::info!(address = %listener.address, "serving NBD");
         Ok(listener)
+    }
+
+    /// Tells the log that clients are served here.
+    pub fn announce(&self) {
+        if let Bound::Tcp(socket) = &self.socket
+            && let Ok(bound) = socket.local_addr()
+            && !bound.ip().is_loopback()
+        {
+            tracing::warn!(address = %bound, "serving NBD without encryption to a network");
+        }
+        tracing::info!(address = %self.address, "serving NBD");
     }
 
     /// What was bound, with the port that was picked.
@@ -104,24 +112,12 @@ impl Listener {
         limits: Arc<Limits>,
         shutdown: CancellationToken,
     ) {
-        let census = Arc::new(Census::default());
+        self.announce();
         let sessions = TaskTracker::new();
         loop {
-            let stream = tokio::select! {
-                stream = self.accept() => stream,
+            let (stream, place) = tokio::select! {
+                admitted = self.admit(&limits) => admitted,
                 () = shutdown.cancelled() => break,
-            };
-            let stream = match stream {
-                Ok(stream) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Some(place) = census.enter(stream.peer(), &limits) else {
-                tracing::debug!(peer = %stream.peer(), "turned away: too many connections");
-                continue;
             };
             let session = serve(stream, exports.clone(), limits.clone(), shutdown.clone());
             sessions.spawn(async move {
@@ -132,6 +128,27 @@ impl Listener {
         drop(self);
         sessions.close();
         sessions.wait().await;
+    }
+
+    /// The next client that the limits have a place for, which is its until that is dropped.
+    /// Cancelling the wait loses none.
+    pub async fn admit(&self, limits: &Limits) -> (Stream, PlaceTaken) {
+        loop {
+            let stream = match self.accept().await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            match self.census.enter(stream.peer(), limits) {
+                Some(place) => return (stream, place),
+                None => {
+                    tracing::debug!(peer = %stream.peer(), "turned away: too many connections");
+                }
+            }
+        }
     }
 
     async fn accept(&self) -> io::Result<Stream> {
@@ -197,7 +214,7 @@ struct Counts {
 
 /// One connection's place; given back when dropped.
 #[derive(Debug)]
-struct PlaceTaken {
+pub struct PlaceTaken {
     census: Arc<Census>,
     ip: Option<IpAddr>,
 }

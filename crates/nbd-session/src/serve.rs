@@ -1,21 +1,57 @@
 //! One connection of a server, from the greeting to its end.
 
+use std::io;
 use std::sync::Arc;
 
+use blockferry_keeper::Arrivals;
+use blockferry_nbd_wire::Negotiated;
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine;
-use crate::exports::Exports;
-use crate::greet::greet;
+use crate::engine::{self, SessionEnd};
+use crate::exports::{Exports, Opened};
+use crate::greet::{Session, greet};
+use crate::kept::Keeping;
 use crate::limits::Limits;
-use crate::stream::Stream;
+use crate::replay::{Replay, Replaying};
+use crate::stream::{Peer, Stream};
+
+/// A client's line: its own socket, or a keeper's.
+pub(crate) struct Line {
+    pub(crate) stream: Stream,
+    pub(crate) peer: Peer,
+    pub(crate) kept: bool,
+}
+
+/// How a connection that is a keeper's has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptEnd {
+    /// Its client is to be closed when it has its answers.
+    Closed,
+    /// Its client is to be cut off.
+    Cut,
+    /// This side is shutting down: whether another process goes on with it is for others to say.
+    Left,
+}
+
+/// A connection that another process has served.
+pub struct Resumed {
+    /// What the client has joined.
+    pub opened: Opened,
+    /// What the client has negotiated.
+    pub negotiated: Negotiated,
+    /// What that process may have begun.
+    pub replay: Replay,
+}
 
 /// Serves one connection. Returns when it has ended and no request of it executes any more.
 ///
 /// A cancelled `shutdown` ends it in good manners: requests under way are answered, no more are
 /// read, and nothing is told to the client that it would take for an error.
 pub async fn serve(
-    mut stream: Stream,
+    stream: Stream,
     exports: Arc<dyn Exports>,
     limits: Arc<Limits>,
     shutdown: CancellationToken,
@@ -25,16 +61,92 @@ pub async fn serve(
         tracing::debug!(%peer, %error, "a connection failed before its greeting");
         return;
     }
-    let session = match greet(&mut stream, &exports, &limits, &shutdown).await {
-        Ok(session) => session,
+    welcome(Line { stream, peer, kept: false }, exports, limits, shutdown).await;
+}
+
+/// The same for a new client whose socket a keeper has: see [`blockferry_keeper`].
+pub async fn serve_kept(
+    stream: UnixStream,
+    peer: Peer,
+    exports: Arc<dyn Exports>,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) -> KeptEnd {
+    let line = Line { stream: Stream::Unix(stream), peer, kept: true };
+    welcome(line, exports, limits, shutdown).await
+}
+
+/// The same for a client whose connection another process has served. Its requests are taken in the
+/// order of [`Kept::order`](crate::Kept::order).
+pub async fn resume(
+    stream: UnixStream,
+    peer: Peer,
+    resumed: Resumed,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) -> KeptEnd {
+    let Resumed { mut opened, negotiated, replay } = resumed;
+    let mut stream = Stream::Unix(stream);
+    let Some(kept) = opened.kept.take() else { return KeptEnd::Cut };
+    let arrivals = match read_arrivals(&mut stream).await {
+        Ok(arrivals) => arrivals,
         Err(error) => {
-            tracing::debug!(%peer, %error, "a handshake ended without a session");
-            return;
+            tracing::warn!(%peer, %error, "a client cannot be gone on with");
+            return KeptEnd::Cut;
         }
     };
+    let session = Session {
+        opened,
+        negotiated,
+        inbox: BytesMut::new(),
+        keeping: Some(Keeping::new(kept.order, 0, 0)),
+        replaying: (replay.bytes > 0)
+            .then(|| Replaying::new(replay, arrivals, limits.in_flight_max)),
+    };
+    run(stream, peer, session, limits, shutdown).await
+}
+
+async fn welcome(
+    mut line: Line,
+    exports: Arc<dyn Exports>,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) -> KeptEnd {
+    let peer = line.peer;
+    match greet(&mut line, &exports, &limits, &shutdown).await {
+        Ok(session) => run(line.stream, peer, session, limits, shutdown).await,
+        Err(error) => {
+            tracing::debug!(%peer, %error, "a handshake ended without a session");
+            if shutdown.is_cancelled() { KeptEnd::Left } else { KeptEnd::Closed }
+        }
+    }
+}
+
+async fn run(
+    stream: Stream,
+    peer: Peer,
+    session: Session,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) -> KeptEnd {
     let export = session.opened.name.clone();
-    let negotiated = session.negotiated;
-    tracing::info!(%peer, export, style = ?negotiated.style, "a client joined");
+    let (style, resumed) = (session.negotiated.style, session.replaying.is_some());
+    tracing::info!(%peer, export, ?style, resumed, "a client joined");
     let end = engine::run(stream, session, limits, shutdown).await;
     tracing::info!(%peer, export, %end, "a client's connection ended");
+    match end {
+        SessionEnd::Cut => KeptEnd::Cut,
+        SessionEnd::Shutdown => KeptEnd::Left,
+        _ => KeptEnd::Closed,
+    }
+}
+
+/// What a keeper sends first: when what follows had arrived.
+async fn read_arrivals(stream: &mut Stream) -> io::Result<Arrivals> {
+    let mut count = [0; Arrivals::COUNT_BYTES];
+    stream.read_exact(&mut count).await?;
+    let length = Arrivals::entries_length(count).map_err(io::Error::other)?;
+    let mut entries = vec![0; length];
+    stream.read_exact(&mut entries).await?;
+    Ok(Arrivals::decode_entries(&entries))
 }

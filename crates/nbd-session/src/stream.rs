@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use blockferry_keeper::ClientSocket;
 use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -71,7 +72,10 @@ impl Stream {
     }
 
     /// Switches delays off and probes on; a unix socket needs neither.
-    pub(crate) fn tune(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the operating system says, mostly that the peer has gone.
+    pub fn tune(&self) -> io::Result<()> {
         let Self::Tcp(stream) = self else { return Ok(()) };
         stream.set_nodelay(true)?;
         let keepalive = TcpKeepalive::new()
@@ -113,11 +117,17 @@ impl Stream {
     }
 
     /// Closes at once: what was not sent yet is thrown away, and a TCP peer sees a reset.
-    pub(crate) fn cut(self) {
+    pub fn cut(self) {
         if let Self::Tcp(stream) = &self {
             // Where it fails the socket is dead already.
             let _ = stream.set_zero_linger();
         }
+    }
+}
+
+impl ClientSocket for Stream {
+    fn cut(self) {
+        Self::cut(self);
     }
 }
 

@@ -58,6 +58,16 @@ impl Outbox {
         self.closed.push_back(payload);
     }
 
+    /// Appends what another holds, which is empty then.
+    pub fn append(&mut self, other: &mut Self) {
+        for piece in other.closed.drain(..) {
+            self.put_payload(piece);
+        }
+        self.put(&other.open);
+        other.open.clear();
+        other.remaining = 0;
+    }
+
     /// Appends zeroes.
     pub fn put_zeroes(&mut self, mut length: u64) {
         while length > 0 {
@@ -137,6 +147,21 @@ mod tests {
             assert_eq!(drain(&mut outbox, step), expected);
             assert!(outbox.is_empty());
         }
+    }
+
+    #[test]
+    fn one_queue_is_appended_to_another() {
+        let (mut all, mut more) = (Outbox::new(), Outbox::new());
+        for _ in 0..2 {
+            all.put(b"head");
+            more.put(b"reply");
+            more.put_payload(Bytes::from(vec![1; 300]));
+            more.put(b"end");
+            all.append(&mut more);
+            assert!(more.is_empty() && !more.has_remaining());
+        }
+        let reply = [b"headreply".to_vec(), vec![1; 300], b"end".to_vec()].concat();
+        assert_eq!(drain(&mut all, 100), reply.repeat(2));
     }
 
     #[test]

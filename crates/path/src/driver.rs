@@ -48,7 +48,7 @@ enum Done<F: Fabric> {
     NotOpened,
     Fenced(Generation),
     NotFenced(Generation),
-    Superseded,
+    InVain(UpstreamError),
 }
 
 type Running<F> = Pin<Box<dyn Future<Output = Done<F>> + Send>>;
@@ -149,8 +149,8 @@ impl<F: Fabric> Driver<F> {
                 }
             }
             Done::NotOpened => {}
-            Done::Superseded => {
-                tracing::info!("a newer connection of the client has taken this one's place");
+            Done::InVain(reason) => {
+                tracing::info!(%reason, "a path ends");
                 self.shared.apply(|state| state.machine.superseded());
             }
         }
@@ -218,7 +218,7 @@ async fn reopen<F: Fabric>(shared: Arc<Shared<F>>, pause: Duration) -> Done<F> {
         }
         match open(&shared, &upstream).await {
             Ok((generation, link)) => return Done::Opened(generation, link),
-            Err(UpstreamError::Superseded) => return Done::Superseded,
+            Err(error) if error.is_final() => return Done::InVain(error),
             Err(error) => tracing::debug!(%upstream, %error, "no path here yet"),
         }
         tried.push(upstream);
@@ -254,7 +254,7 @@ async fn open_for_move<F: Fabric>(
     sleep(pause).await;
     match open(&shared, &to).await {
         Ok((generation, link)) => Done::Opened(generation, link),
-        Err(UpstreamError::Superseded) => Done::Superseded,
+        Err(error) if error.is_final() => Done::InVain(error),
         Err(error) => {
             tracing::warn!(upstream = %to, %error, "cannot move there yet; staying");
             Done::NotOpened
@@ -267,13 +267,27 @@ pub(crate) async fn open<F: Fabric>(
     shared: &Shared<F>,
     upstream: &F::Upstream,
 ) -> Result<(Generation, OpenLink<F>), UpstreamError> {
-    let generation = shared.lock().machine.next_generation();
+    let generation = shared.lock().machine.next_generation().ok_or(UpstreamError::UsedUp)?;
+    match open_fitting(shared, upstream, generation).await {
+        Ok(link) => Ok((generation, link)),
+        Err(error) => {
+            shared.lock().machine.give_back(generation);
+            Err(error)
+        }
+    }
+}
+
+async fn open_fitting<F: Fabric>(
+    shared: &Shared<F>,
+    upstream: &F::Upstream,
+    generation: Generation,
+) -> Result<OpenLink<F>, UpstreamError> {
     let link = connect(&shared.fabric, upstream, Opening { generation, standby: false }).await?;
     if let Err(misfit) = fits(&shared.info, link.info()) {
         link.disconnect();
         return Err(UpstreamError::Unusable(misfit.to_string()));
     }
-    Ok((generation, OpenLink { upstream: upstream.clone(), link: Arc::new(link) }))
+    Ok(OpenLink { upstream: upstream.clone(), link: Arc::new(link) })
 }
 
 /// Opens a link, in bounded time.

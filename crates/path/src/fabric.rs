@@ -36,6 +36,16 @@ pub enum UpstreamError {
     /// again, wherever it is sent (I12).
     #[error("a newer connection of the client has taken this one's place")]
     Superseded,
+    /// The session has opened so many links that there is no generation for another.
+    #[error("the session has used up its generations: its client has to connect anew")]
+    UsedUp,
+}
+
+impl UpstreamError {
+    /// Whether another try is in vain, wherever it goes.
+    pub(crate) const fn is_final(&self) -> bool {
+        matches!(self, Self::Superseded | Self::UsedUp)
+    }
 }
 
 /// One connection to a server of the volume.

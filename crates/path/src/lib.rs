@@ -10,9 +10,11 @@
 //! It does not know where owners are, nor what a session may claim: that is the [`Fabric`]'s. The one
 //! over real sockets is [`NbdFabric`].
 
+mod delivery;
 mod driver;
 mod fabric;
 mod fit;
+mod generations;
 pub mod machine;
 mod nbd;
 mod order;
@@ -23,8 +25,10 @@ mod shared;
 mod simulation;
 mod table;
 
+pub use delivery::{DeliveryOrder, Missing};
 pub use fabric::{CallError, Fabric, FenceOutcome, Link, Opening, UpstreamError};
 pub use fit::{Misfit, fits};
+pub use generations::Generations;
 pub use machine::NOT_THE_OWNER;
 pub use nbd::{Locate, NbdFabric, NbdLink};
 pub use order::WriteOrder;

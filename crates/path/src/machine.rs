@@ -19,7 +19,9 @@
 //! their blocks meanwhile, because [`WriteOrder`](crate::WriteOrder) lets no write leave before an
 //! earlier one that it overlaps is answered.
 //!
-//! Each link has a generation of its own, which is what the server fences by (I12).
+//! Each link has a generation of its own, which is what the server fences by (I12). The session may
+//! have had another process before this one, which died: then the path begins `Lost`, and nothing at
+//! all leaves before a fence has ended what that process has sent.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,6 +30,7 @@ use blockferry_block::Generation;
 use blockferry_device::{Errno, Failure, Reply, Request};
 
 use crate::fabric::CallError;
+use crate::generations::Generations;
 use crate::table::{Entry, Place, RequestId, Table};
 
 /// How long an answer may take on the old link of a move before the request is fenced and sent
@@ -43,8 +46,9 @@ pub struct Machine {
     phase: Phase,
     table: Table,
     effects: VecDeque<Effect>,
-    /// The highest generation given to a link, open or not.
-    generation: Generation,
+    generations: Generations,
+    /// Since when another process's requests may still execute: no fence has ended them.
+    unfenced: Option<Instant>,
     /// The present front has answered something: it works.
     proven: bool,
     /// The session is over; what no server has is dropped, the rest only ends in order.
@@ -132,13 +136,25 @@ impl Phase {
 }
 
 impl Machine {
-    /// A path whose first link is open.
-    pub fn new(front: Generation, client_timeout: Duration) -> Self {
+    /// A path whose first link is open, with the generations that are left.
+    pub fn new(front: Generation, generations: Generations, client_timeout: Duration) -> Self {
+        Self::begin(Phase::Direct { front }, generations, client_timeout)
+    }
+
+    /// The path of a session that another process had before, under lower generations.
+    pub fn resumed(generations: Generations, client_timeout: Duration, now: Instant) -> Self {
+        let path = Self::begin(Phase::Lost, generations, client_timeout);
+        // The first try needs no pause.
+        Self { unfenced: Some(now), proven: true, ..path }
+    }
+
+    fn begin(phase: Phase, generations: Generations, client_timeout: Duration) -> Self {
         Self {
-            phase: Phase::Direct { front },
+            phase,
             table: Table::default(),
             effects: VecDeque::new(),
-            generation: front,
+            generations,
+            unfenced: None,
             proven: false,
             closed: false,
             client_timeout,
@@ -147,15 +163,19 @@ impl Machine {
         }
     }
 
-    /// A generation for a link that is about to be opened.
-    pub fn next_generation(&mut self) -> Generation {
-        self.generation = self.generation.next();
-        self.generation
+    /// A generation for a link that is about to be opened; `None` when all are used up.
+    pub fn next_generation(&mut self) -> Option<Generation> {
+        self.generations.take()
+    }
+
+    /// No link was opened under this one.
+    pub fn give_back(&mut self, generation: Generation) {
+        self.generations.give_back(generation);
     }
 
     /// A client's request: the link to send it on, or `None` while it is held.
     pub fn arrive(&mut self, request: Request, now: Instant) -> (RequestId, Option<Generation>) {
-        let front = self.phase.front().filter(|_| !self.closed);
+        let front = self.phase.front().filter(|_| !self.closed && self.unfenced.is_none());
         let id = self.table.add(request, front.map_or(Place::Held, Place::Sent), now);
         if self.closed {
             self.fail(id, session_is_over());
@@ -232,6 +252,7 @@ impl Machine {
             return;
         }
         self.phase = Phase::Direct { front: link };
+        self.unfenced = None;
         self.forget(Entry::is_ghost);
         self.send_waiting(link, Entry::is_waiting);
     }
@@ -251,6 +272,7 @@ impl Machine {
         if self.closed {
             // The server has been away for so long that it will not be waited for any longer.
             self.forget(|entry| entry.is_ghost() && late(entry));
+            self.unfenced.take_if(|since| now.saturating_duration_since(*since) >= timeout);
         }
     }
 
@@ -262,6 +284,8 @@ impl Machine {
         };
         let closed = self.closed;
         let oldest = self.table.oldest(|e| e.is_waiting() || (closed && e.is_ghost()));
+        let unfenced = self.unfenced.filter(|_| closed);
+        let oldest = oldest.into_iter().chain(unfenced).min();
         let timeout = oldest.map(|arrived| arrived + self.client_timeout);
         drain.into_iter().chain(timeout).min()
     }
@@ -281,6 +305,7 @@ impl Machine {
         let links = [self.phase.front(), self.phase.old()];
         links.into_iter().flatten().for_each(|link| self.strand(link));
         self.phase = Phase::Lost;
+        self.unfenced = None;
         self.forget(Entry::is_ghost);
         for id in self.table.find(Entry::is_waiting) {
             self.table.remove(id);
@@ -291,7 +316,7 @@ impl Machine {
     /// What there is to work on.
     pub fn work(&self) -> Work {
         match self.phase {
-            _ if self.closed && self.table.is_empty() => Work::Finish,
+            _ if self.closed && self.table.is_empty() && self.unfenced.is_none() => Work::Finish,
             Phase::Lost => Work::Reopen,
             Phase::Fencing { front } => Work::Fence(front),
             Phase::Direct { .. } if !self.closed => Work::Free,
@@ -349,8 +374,9 @@ impl Machine {
     /// Goes on with a front that works, over a fence where a stranded write needs one.
     fn go_on(&mut self, front: Generation) {
         self.drop_what_nobody_wants();
-        self.send_waiting(front, |entry| entry.is_waiting() && !entry.needs_fence());
-        let fence = self.table.any(Entry::needs_fence);
+        let all_wait = self.unfenced.is_some();
+        self.send_waiting(front, |e| e.is_waiting() && !e.needs_fence() && !all_wait);
+        let fence = all_wait || self.table.any(Entry::needs_fence);
         self.phase = if fence { Phase::Fencing { front } } else { Phase::Direct { front } };
     }
 

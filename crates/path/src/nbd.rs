@@ -59,6 +59,17 @@ impl<L: Locate> NbdFabric<L> {
         Self { claim, step, locate, roles_known: AtomicBool::new(false) }
     }
 
+    /// The same for a session of which a server is known to have accepted the role, or not.
+    #[must_use]
+    pub fn with_roles_known(self, known: bool) -> Self {
+        Self { roles_known: AtomicBool::new(known), ..self }
+    }
+
+    /// Whether a server has accepted the session's role.
+    pub fn roles_known(&self) -> bool {
+        self.roles_known.load(Ordering::Relaxed)
+    }
+
     fn on_the_wire(&self, generation: Generation) -> Generation {
         Generation(self.claim.generation.0 + self.step * generation.0)
     }
@@ -77,7 +88,7 @@ impl<L: Locate> Fabric for NbdFabric<L> {
         let standby = opening.standby;
         let options = ConnectOptions {
             role: Some(RoleClaim { generation, standby, ..self.claim.clone() }),
-            role_required: self.roles_known.load(Ordering::Relaxed),
+            role_required: self.roles_known(),
             timeout: CONNECT_TIMEOUT,
             silence_max: Some(SILENCE_MAX),
             ..ConnectOptions::new(to.address.clone(), to.export.clone())
@@ -101,7 +112,7 @@ impl<L: Locate> Fabric for NbdFabric<L> {
         let request = FenceRequest { export: at.export.clone(), session, generation };
         match fence(&at.address, &request, FENCE_TIMEOUT).await.map_err(explain)? {
             NbdFenceOutcome::Confirmed => Ok(FenceOutcome::Confirmed),
-            NbdFenceOutcome::Unsupported if self.roles_known.load(Ordering::Relaxed) => {
+            NbdFenceOutcome::Unsupported if self.roles_known() => {
                 Err(UpstreamError::Unusable("the server knows roles and yet no fence".to_owned()))
             }
             NbdFenceOutcome::Unsupported => Ok(FenceOutcome::Unsupported),

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use blockferry_block::Generation;
 use blockferry_device::{Answer, Device, DeviceInfo, Failure, Reply, Request};
 use tokio::runtime::Handle;
 
 use crate::driver::{Driver, connect};
 use crate::fabric::{Fabric, Link, Opening, UpstreamError};
 use crate::fit::{Misfit, fits};
+use crate::generations::Generations;
 use crate::machine::{Machine, Phase};
 use crate::order::{Turn, WriteOrder};
 use crate::shared::{OpenLink, Shared};
@@ -24,6 +24,8 @@ pub struct PathOptions {
     pub client_timeout: Duration,
     /// The order of writes to the volume; all paths of one process to one volume share it.
     pub order: Arc<WriteOrder>,
+    /// The generations of the path's links.
+    pub generations: Generations,
 }
 
 impl PathOptions {
@@ -33,7 +35,8 @@ impl PathOptions {
 
 impl Default for PathOptions {
     fn default() -> Self {
-        Self { client_timeout: Self::CLIENT_TIMEOUT, order: Arc::default() }
+        let generations = Generations::ALL;
+        Self { client_timeout: Self::CLIENT_TIMEOUT, order: Arc::default(), generations }
     }
 }
 
@@ -94,30 +97,52 @@ impl<F: Fabric> Path<F> {
     /// # Errors
     /// What the last of the upstreams said, or the first that said it is in vain.
     pub async fn open(fabric: F, options: PathOptions) -> Result<Self, UpstreamError> {
-        let mut generation = Generation(0);
+        let mut generations = options.generations;
         let mut last = UpstreamError::Unusable("no upstream is known".to_owned());
         for upstream in fabric.locate().await {
-            generation = generation.next();
+            let generation = generations.take().ok_or(UpstreamError::UsedUp)?;
             let opening = Opening { generation, standby: false };
             match connect(&fabric, &upstream, opening).await {
                 Ok(link) => {
+                    let machine = Machine::new(generation, generations, options.client_timeout);
+                    let info = *link.info();
+                    let shared =
+                        Shared::new(fabric, machine, info, upstream.clone(), Handle::current());
                     let open = OpenLink { upstream, link: Arc::new(link) };
-                    return Ok(Self::begin(fabric, options, (generation, open)));
+                    shared.lock().links.insert(generation, open);
+                    return Ok(Self::begin(shared, options.order));
                 }
-                Err(UpstreamError::Superseded) => return Err(UpstreamError::Superseded),
-                Err(UpstreamError::Unusable(error)) => {
-                    last = UpstreamError::Unusable(format!("{upstream}: {error}"));
-                }
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => last = UpstreamError::Unusable(format!("{upstream}: {error}")),
             }
         }
         Err(last)
     }
 
-    fn begin(fabric: F, options: PathOptions, first: (Generation, OpenLink<F>)) -> Self {
-        let machine = Machine::new(first.0, options.client_timeout);
-        let shared = Arc::new(Shared::new(fabric, machine, first, Handle::current()));
+    /// The path of a session that another process had before, which died with requests under way, and
+    /// had only lower generations. Its client was told `info`. No request leaves before a server that
+    /// fits has fenced everything older; until then the path is lost, and says that it was at
+    /// `upstream` last.
+    pub fn resume(
+        fabric: F,
+        options: PathOptions,
+        info: DeviceInfo,
+        upstream: F::Upstream,
+    ) -> Self {
+        let PathOptions { client_timeout, order, generations } = options;
+        let machine = Machine::resumed(generations, client_timeout, Instant::now());
+        Self::begin(Shared::new(fabric, machine, info, upstream, Handle::current()), order)
+    }
+
+    fn begin(shared: Shared<F>, order: Arc<WriteOrder>) -> Self {
+        let shared = Arc::new(shared);
         tokio::spawn(Driver::new(Arc::clone(&shared)).run());
-        Self { shared, order: options.order }
+        Self { shared, order }
+    }
+
+    /// What the path is built from.
+    pub fn fabric(&self) -> &F {
+        &self.shared.fabric
     }
 
     /// Opens a link to a candidate, so that a later [`Self::move_to`] has nothing left that can fail.
@@ -130,10 +155,14 @@ impl<F: Fabric> Path<F> {
             if state.is_prepared(candidate) {
                 return Ok(());
             }
-            state.machine.next_generation()
+            state.machine.next_generation().ok_or(UpstreamError::UsedUp)?
         };
         let opening = Opening { generation, standby: true };
-        let link = connect(&self.shared.fabric, candidate, opening).await?;
+        let link = connect(&self.shared.fabric, candidate, opening).await;
+        if link.is_err() {
+            self.shared.lock().machine.give_back(generation);
+        }
+        let link = link?;
         if let Err(misfit) = fits(&self.shared.info, link.info()) {
             link.disconnect();
             return Err(misfit.into());

@@ -58,6 +58,12 @@ impl Queue {
         entry.dependents.into_iter().filter(|dependent| self.unblock(*dependent)).collect()
     }
 
+    /// Whether another waits for this one.
+    pub(crate) fn is_waited_for(&self, ticket: Ticket) -> bool {
+        let dependents = self.entries.get(&ticket).map(|entry| &entry.dependents);
+        dependents.is_some_and(|tickets| tickets.iter().any(|t| self.entries.contains_key(t)))
+    }
+
     fn unblock(&mut self, ticket: Ticket) -> bool {
         let Some(entry) = self.entries.get_mut(&ticket) else { return false };
         entry.blockers -= 1;

@@ -66,18 +66,17 @@ struct Departure<F: Fabric> {
 }
 
 impl<F: Fabric> Shared<F> {
+    /// What a client was told `info`; its requests went to `upstream` last.
     pub(crate) fn new(
         fabric: F,
         machine: Machine,
-        first: (Generation, OpenLink<F>),
+        info: DeviceInfo,
+        upstream: F::Upstream,
         runtime: Handle,
     ) -> Self {
-        let (generation, link) = first;
-        let info = *link.link.info();
-        let upstream = link.upstream.clone();
         let state = State {
             machine,
-            links: HashMap::from([(generation, link)]),
+            links: HashMap::new(),
             goal: None,
             standby: None,
             upstream,

@@ -3,8 +3,9 @@
 //! The fault model: a link may be lost at any moment, with any of its requests executed, unexecuted,
 //! or executed and unanswered; what a lost link carried may still execute at any later time, until
 //! it is fenced; fences and connections fail; servers refuse because they are not the owner; moves
-//! begin whenever the machine allows; the client may go. All upstreams lead to one register per
-//! block, as the migration protocol makes them.
+//! begin whenever the machine allows; the client may go; the process may die and another one take
+//! the session over. All upstreams lead to one register per block, as the migration protocol makes
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use blockferry_device::{Errno, Failure, Reply, Request};
 use bytes::Bytes;
 
 use crate::fabric::CallError;
+use crate::generations::Generations;
 use crate::machine::{DRAIN_MAX, Effect, Machine, NOT_THE_OWNER, Phase, Work};
 use crate::queue::{Queue, Ticket};
 use crate::table::RequestId;
@@ -22,10 +24,13 @@ const BLOCKS: usize = 3;
 const UNANSWERED_MAX: usize = 12;
 const TIMEOUT: Duration = Duration::from_secs(600);
 
+/// A process's number, and a request of its own; both grow.
+type Key = (u16, RequestId);
+
 /// A request somewhere between here and the disk.
 #[derive(Clone, Copy, Debug)]
 struct Copy {
-    id: RequestId,
+    id: Key,
     link: Generation,
     executed: bool,
     /// Its answer can still arrive.
@@ -35,18 +40,24 @@ struct Copy {
 struct World {
     random: Random,
     machine: Machine,
+    /// Processes that died.
+    deaths: u16,
+    /// Another process's requests may still execute.
+    unfenced: bool,
     now: Instant,
     queue: Queue,
     /// Writes that wait for their turn.
     waiting: BTreeMap<Ticket, usize>,
-    turns: HashMap<RequestId, Ticket>,
+    turns: HashMap<Key, Ticket>,
     /// Requests that the client waits for, with the block of a write.
-    unanswered: BTreeMap<RequestId, Option<usize>>,
-    blocks_of: HashMap<RequestId, Option<usize>>,
+    unanswered: BTreeMap<Key, Option<usize>>,
+    blocks_of: HashMap<Key, Option<usize>>,
     copies: Vec<Copy>,
     links: BTreeSet<Generation>,
-    registers: [Option<RequestId>; BLOCKS],
+    registers: [Option<Key>; BLOCKS],
     fences: bool,
+    /// The server confirms fences that it has not made.
+    lies: bool,
     answered: u64,
     closed: bool,
 }
@@ -66,7 +77,9 @@ impl World {
         let front = Generation(1);
         Self {
             random: Random(seed),
-            machine: Machine::new(front, TIMEOUT),
+            machine: machine(front),
+            deaths: 0,
+            unfenced: false,
             now: Instant::now(),
             queue: Queue::default(),
             waiting: BTreeMap::new(),
@@ -77,6 +90,7 @@ impl World {
             links: BTreeSet::from([front]),
             registers: [None; BLOCKS],
             fences,
+            lies: false,
             answered: 0,
             closed: false,
         }
@@ -100,11 +114,17 @@ impl World {
     }
 
     fn client_sends(&mut self) {
-        if self.random.below(3) == 0 {
+        let reads = self.random.below(3) == 0;
+        let block = (!reads).then(|| self.random.below(BLOCKS));
+        self.client_wants(block);
+    }
+
+    /// A read, or a write to this block.
+    fn client_wants(&mut self, block: Option<usize>) {
+        let Some(block) = block else {
             let extent = Extent::whole(1);
             return self.arrive(Request::Read { extent, dont_fragment: false }, None);
-        }
-        let block = self.random.below(BLOCKS);
+        };
         let (ticket, granted) = self.queue.admit(extent(block));
         if granted {
             self.arrive_write(ticket, block)
@@ -123,8 +143,9 @@ impl World {
     }
 
     fn arrive(&mut self, request: Request, write: Option<(usize, Ticket)>) {
-        let usable = self.machine.phase() != Phase::Lost;
+        let usable = self.machine.phase() != Phase::Lost && !self.unfenced;
         let (id, link) = self.machine.arrive(request, self.now);
+        let id = (self.deaths, id);
         assert_eq!(link.is_some(), usable && !self.closed, "only a lost path holds a new request");
         self.unanswered.insert(id, write.map(|(block, _)| block));
         self.blocks_of.insert(id, write.map(|(block, _)| block));
@@ -134,8 +155,9 @@ impl World {
         }
     }
 
-    fn leaves(&mut self, id: RequestId, link: Generation) {
+    fn leaves(&mut self, id: Key, link: Generation) {
         assert!(self.links.contains(&link), "sent on a link that is gone");
+        assert!(!self.unfenced, "I13: what another process has sent can still execute");
         let older = self.copies.iter().any(|copy| copy.id == id && !copy.executed);
         assert!(!older || self.blocks_of[&id].is_none(), "I13: its older copy can still execute");
         self.copies.push(Copy { id, link, executed: false, answerable: true });
@@ -165,21 +187,21 @@ impl World {
         }
         let copy = self.copies.remove(ready[self.random.below(ready.len())]);
         let outcome = refusal.map_or(Ok(Reply::Done), Err);
-        if let Some(answer) = self.machine.answered(copy.id, copy.link, outcome, self.now) {
+        if let Some(answer) = self.machine.answered(copy.id.1, copy.link, outcome, self.now) {
             assert_eq!(answer, Ok(Reply::Done), "a client never sees a transient error");
             self.client_gets(copy.id);
         }
     }
 
-    fn client_gets(&mut self, id: RequestId) {
+    fn client_gets(&mut self, id: Key) {
         assert!(self.unanswered.remove(&id).is_some(), "answered twice");
         self.answered += 1;
-        if !self.machine.is_ghost(id) {
+        if !self.machine.is_ghost(id.1) {
             self.release(id);
         }
     }
 
-    fn release(&mut self, id: RequestId) {
+    fn release(&mut self, id: Key) {
         let Some(ticket) = self.turns.remove(&id) else { return };
         for granted in self.queue.release(ticket) {
             let block = self.waiting.remove(&granted).expect("it waited");
@@ -210,16 +232,19 @@ impl World {
     fn the_driver_works(&mut self) {
         match self.machine.work() {
             Work::Free | Work::Reopen => {
-                let link = self.machine.next_generation();
+                let link = self.machine.next_generation().expect("far fewer than there are");
                 if self.random.below(3) > 0 {
                     self.links.insert(link);
                     self.machine.opened(link, self.now);
+                } else {
+                    self.machine.give_back(link);
                 }
             }
             Work::Fence(link) if self.random.below(2) == 0 => {
                 assert_eq!(self.machine.phase(), Phase::Fencing { front: link });
-                let fences = self.fences;
+                let fences = self.fences && !self.lies;
                 self.copies.retain(|copy| !fences || copy.executed || copy.link >= link);
+                self.unfenced = false;
                 self.machine.fenced(link);
             }
             _ => {}
@@ -238,12 +263,12 @@ impl World {
     fn carry_out(&mut self) {
         while let Some(effect) = self.machine.next_effect() {
             match effect {
-                Effect::Send(id, link, _) => self.leaves(id, link),
+                Effect::Send(id, link, _) => self.leaves((self.deaths, id), link),
                 Effect::Answer(id, outcome) => {
                     assert!(outcome.is_err(), "the machine makes up no success");
-                    self.client_gets(id);
+                    self.client_gets((self.deaths, id));
                 }
-                Effect::Forget(id) => self.release(id),
+                Effect::Forget(id) => self.release((self.deaths, id)),
                 Effect::Disconnect(link) => {
                     let busy = self.copies.iter().any(|c| c.link == link && c.answerable);
                     assert!(!busy, "a link ends in order only when all is answered");
@@ -251,6 +276,24 @@ impl World {
                 }
                 Effect::Abort(link) => self.cut(link),
             }
+        }
+    }
+
+    /// The process dies with all its links; the next one is told what has no answer.
+    fn the_process_dies(&mut self) {
+        let links: Vec<_> = self.links.iter().copied().collect();
+        links.into_iter().for_each(|link| self.cut(link));
+        self.copies.iter_mut().for_each(|copy| copy.answerable = false);
+        self.copies.retain(|copy| !copy.executed);
+        self.deaths += 1;
+        self.unfenced = true;
+        let generations = Generations::of_incarnation(self.deaths);
+        self.machine = Machine::resumed(generations, TIMEOUT, self.now);
+        (self.queue, self.turns) = (Queue::default(), HashMap::new());
+        let unanswered = std::mem::take(&mut self.unanswered).into_values();
+        let waiting = std::mem::take(&mut self.waiting).into_values().map(Some);
+        for block in unanswered.chain(waiting).collect::<Vec<_>>() {
+            self.client_wants(block);
         }
     }
 
@@ -283,6 +326,12 @@ impl World {
         let expected = if self.closed { Work::Finish } else { Work::Free };
         assert!([expected, Work::Rest].contains(&self.machine.work()), "seed {seed}");
     }
+}
+
+fn machine(front: Generation) -> Machine {
+    let mut generations = Generations::of_incarnation(0);
+    assert_eq!(generations.take(), Some(front));
+    Machine::new(front, generations, TIMEOUT)
 }
 
 fn extent(block: usize) -> Extent {
@@ -322,6 +371,48 @@ fn a_client_that_goes_leaves_no_write_behind_that_could_land_later() {
 #[test]
 fn a_path_that_a_newer_connection_had_fenced_answers_all_and_sends_nothing_more() {
     (1..500).for_each(|seed| run(seed, true, End::ANewerConnectionFencesIt));
+}
+
+/// Several processes have the session one after another, some of them not for long.
+fn run_with_deaths(seed: u64, lies: bool) -> World {
+    let mut world = World::new(seed, true);
+    world.lies = lies;
+    for step in 0..600 {
+        if world.random.below(if step < 300 { 60 } else { 8 }) == 0 {
+            world.the_process_dies();
+        }
+        world.step();
+    }
+    world
+}
+
+#[test]
+fn a_session_goes_on_in_another_process_only_behind_a_fence() {
+    for seed in 1..300 {
+        run_with_deaths(seed, false).heal(seed);
+    }
+}
+
+#[test]
+#[should_panic(expected = "I13: its older copy can still execute")]
+fn a_session_that_goes_on_without_a_fence_is_found() {
+    for seed in 1..500 {
+        run_with_deaths(seed, true);
+    }
+}
+
+#[test]
+fn a_client_that_goes_before_its_session_was_fenced_is_fenced_all_the_same() {
+    for seed in 1..500 {
+        let mut world = World::new(seed, true);
+        (0..100).for_each(|_| world.step());
+        world.the_process_dies();
+        world.end(End::TheClientGoes);
+        world.carry_out();
+        assert_ne!(world.machine.work(), Work::Finish, "seed {seed}");
+        world.heal(seed);
+        assert!(world.copies.iter().all(|copy| copy.executed), "seed {seed}");
+    }
 }
 
 #[test]

@@ -50,6 +50,7 @@ impl Exports for VolumeExports {
                 description: String::new(),
                 device: Arc::new(device),
                 cut,
+                kept: None,
             })
         }
         .boxed()

@@ -147,6 +147,17 @@ impl Volumes {
         Ok(())
     }
 
+    /// Removes what a crash left of a volume that was created here and aborted. A file of another
+    /// size is somebody else's.
+    pub(crate) fn finish_removing(&self, name: &VolumeName, gone: &VolumeState) {
+        let length = std::fs::metadata(&gone.backing).map_or(0, |found| found.len());
+        let created = !gone.prepared && self.pool_path(name).as_ref() == Some(&gone.backing);
+        if created && length == gone.size {
+            remove(Path::new(&gone.backing));
+        }
+        remove(&ActivityFile::path(&self.program.state_dir, name.as_str()));
+    }
+
     /// The volume begins in a store whose old content is overwritten, holes included.
     fn take_in(
         &self,
@@ -177,17 +188,23 @@ impl Volumes {
         let _changing = self.changing.lock().await;
         if matches!(volume.stage(), Stage::Gone) && self.forget(&volume) {
             self.remove_gone(&volume);
+            blockferry_label::reached("destination.abort.removed");
         }
         Ok(())
     }
 
     fn remove_gone(&self, volume: &Volume) {
         let (name, state) = (&volume.name, volume.state());
-        remove(&Book::path(&self.program.state_dir, name.as_str()));
-        remove(&ActivityFile::path(&self.program.state_dir, name.as_str()));
         if !state.prepared {
             remove(Path::new(&state.backing));
-        } else if let Some(prepared) = self.prepared.get(name) {
+        }
+        // The records last: a crash before that leaves them, and they tell of the file.
+        remove(&ActivityFile::path(&self.program.state_dir, name.as_str()));
+        remove(&Book::path(&self.program.state_dir, name.as_str()));
+        if !state.prepared {
+            return;
+        }
+        if let Some(prepared) = self.prepared.get(name) {
             prepared.keep(Arc::clone(&volume.store));
             tracing::info!(volume = %name, backing = state.backing, "aborted; prepared again");
         }

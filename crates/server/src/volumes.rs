@@ -102,6 +102,9 @@ impl Volumes {
     async fn open_recorded(&self, name: &VolumeName) -> Result<Option<Arc<Volume>>> {
         let path = Book::path(&self.program.state_dir, name.as_str());
         let Some(book) = Book::open(path.clone(), None)? else {
+            if let Some(gone) = Book::aborted(&path)? {
+                self.finish_removing(name, &gone);
+            }
             remove(&path);
             return Ok(None);
         };

@@ -65,6 +65,8 @@ struct Downstream {
     fenced: Cell<u64>,
     /// Something older than this is unanswered and its connection is dead.
     wanted_fence: Cell<u64>,
+    /// The last update that was answered.
+    answered: RefCell<Option<Request>>,
     changed: Signal,
 }
 
@@ -86,6 +88,7 @@ impl Clients {
                 path: RefCell::default(),
                 fenced: Cell::new(0),
                 wanted_fence: Cell::new(0),
+                answered: RefCell::default(),
                 changed: Signal::default(),
             })
         });
@@ -293,6 +296,10 @@ impl Clients {
     }
 
     async fn flush(&self, downstream: &Downstream) {
+        if self.witness.breaks(Mutation::FlushInSwitch) {
+            let sent = self.witness.registers.borrow_mut().tick();
+            return self.witness.registers.borrow_mut().end_flush(sent);
+        }
         let since = self.sim.now();
         let (reply, sent) = self.send(downstream, Request::Flush).await;
         if matches!(reply, Reply::Failed) {
@@ -312,9 +319,13 @@ impl Clients {
                 self.witness.resent(&request);
             }
             let sent = self.witness.registers.borrow_mut().tick();
+            let request = self.broken_replay(&path, downstream, &request, oldest).await;
             let call = Call::Request(request.clone());
             match path.connection.call(call).await {
                 Ok(reply @ (Reply::Done | Reply::Content(_) | Reply::Failed)) => {
+                    if let Request::Update { .. } = request {
+                        *downstream.answered.borrow_mut() = Some(request);
+                    }
                     return (reply, sent);
                 }
                 Ok(_) => path.connection.close(),
@@ -327,6 +338,33 @@ impl Clients {
             let wanted = downstream.wanted_fence.get().max(oldest + 1);
             downstream.wanted_fence.set(wanted);
             downstream.changed.raise();
+        }
+    }
+}
+
+impl Clients {
+    /// The request as it is sent, which differs only where a test breaks a rule.
+    async fn broken_replay(
+        &self,
+        path: &Path,
+        downstream: &Downstream,
+        request: &Request,
+        oldest: u64,
+    ) -> Request {
+        let answered = downstream.answered.borrow().clone();
+        match (request.clone(), answered) {
+            (Request::Update { extent, content, .. }, _)
+                if oldest > 0 && self.witness.breaks(Mutation::FuaDropped) =>
+            {
+                Request::Update { extent, content, fua: false }
+            }
+            (request, Some(again))
+                if oldest > 0 && self.witness.breaks(Mutation::AnsweredSentAgain) =>
+            {
+                drop(path.connection.call(Call::Request(again)).await);
+                request
+            }
+            (request, _) => request,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::client::Clients;
 use crate::content::{BLOCK, Content};
 use crate::executor::{MILLIS, SECOND, Sim};
 use crate::message::{Call, Reply, Role};
+use crate::mutation::Mutation;
 use crate::network::{Connection, Host, Lost, Network};
 use crate::witness::Witness;
 
@@ -96,7 +97,10 @@ impl Controller {
         let Reply::Standing { reserved, .. } = standing else { return Err(Again) };
         let mut ahead: VecDeque<(Extent, Content)> = VecDeque::new();
         let (mut read, mut written) = (reserved, reserved);
-        while written < self.witness.size {
+        let size = self.witness.size;
+        let skips = self.witness.breaks(Mutation::LastLeafSkipped);
+        let all = if skips { size / LEAF * LEAF } else { size };
+        while written < all {
             while ahead.len() < self.read_ahead && read < self.witness.size {
                 let (extent, content) = self.read_chunk(&from, read).await?;
                 read = extent.end();

@@ -65,7 +65,9 @@ impl DestinationProgram {
             changed: Signal::default(),
             sim,
         });
-        if records.contains(&DestinationRecord::Owned) {
+        let promised = |record: &_| matches!(record, DestinationRecord::Ready(_));
+        let unproved = witness.breaks(Mutation::OwnerWithoutProof) && records.iter().any(promised);
+        if records.contains(&DestinationRecord::Owned) || unproved {
             program.become_owner();
         }
         witness.watch_destination(&program);
@@ -219,12 +221,21 @@ impl DestinationProgram {
         };
         let (before, mut stream) = {
             let mut machine = self.machine.borrow_mut();
+            let broken = self.witness.breaks(Mutation::EpochIgnored);
+            let epoch = if broken { machine.epoch() } else { epoch };
             match machine.copy_begin(epoch, extent) {
                 Ok(()) => (machine.reserved(), machine.stream().clone()),
                 Err(Refusal::WrongAddress { expected }) => return Reply::Expected(expected),
                 Err(_) => return STALE,
             }
         };
+        let early = self.witness.breaks(Mutation::AddressBeforeWrite);
+        if early {
+            let mut stream = stream.clone();
+            with_pieces(&content, |pieces| pieces.iter().for_each(|piece| stream.push(*piece)));
+            self.machine.borrow_mut().copy_done(Some(stream));
+            self.changed.raise();
+        }
         if self.witness.destination_disk.write(extent, &content).await.is_err() {
             self.witness.note("copy-failed", || extent.to_string());
             self.machine.borrow_mut().copy_done(None);
@@ -377,6 +388,7 @@ impl DestinationProgram {
 
     fn become_owner(&self) {
         self.owning.set(true);
+        self.witness.owned();
         if self.owner.borrow().is_none() {
             self.witness.destination_disk.forget_losses();
             let machine = Source::new(self.witness.size, Default::default());

@@ -11,6 +11,7 @@ pub mod fault;
 pub mod fences;
 pub mod link;
 pub mod message;
+pub mod mutants;
 pub mod mutation;
 pub mod network;
 pub mod plan;

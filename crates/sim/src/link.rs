@@ -19,6 +19,9 @@ use crate::witness::Witness;
 /// Longest time that the destination may take to answer on a control connection.
 const CONTROL_TIMEOUT: u64 = 2 * SECOND;
 
+/// The clients are at work for at most so long before the migration begins.
+const BEGIN_MAX: u64 = 10 * MILLIS;
+
 /// Time between two checkpoints.
 const CHECKPOINT_INTERVAL: u64 = 8 * MILLIS;
 
@@ -56,7 +59,10 @@ impl Link {
 
     async fn keep_attached(self: Rc<Self>) {
         if !self.witness.source_journal.has(|record| *record == SourceRecord::Sending) {
+            self.sim.sleep(self.sim.between(0, BEGIN_MAX)).await;
             self.witness.source_journal.append(SourceRecord::Sending).await;
+            self.volume.machine.borrow_mut().begin();
+            self.volume.after_change();
         }
         while self.phase() != PhaseName::Forwarding {
             let changed = self.volume.changed.wait();
@@ -165,7 +171,8 @@ impl Link {
             self.reattach.raise();
             return;
         }
-        if self.volume.disk.flush().await.is_err() {
+        let skipped = self.witness.breaks(Mutation::LogWithoutFlush);
+        if !skipped && self.volume.disk.flush().await.is_err() {
             self.volume.machine.borrow_mut().checkpoint_failed();
             self.reattach.raise();
             return;
@@ -198,6 +205,10 @@ impl Link {
             return;
         }
         self.witness.note("resync", || format!("{id:?} {extent}"));
+        if self.witness.breaks(Mutation::CleanAtSend) {
+            let executed = MirrorOutcome::Executed;
+            self.volume.machine.borrow_mut().resync_done(id, extent, executed);
+        }
         let outcome = match self.volume.disk.read(extent).await {
             Ok(content) => self.route.mirror(RESYNC_KEY, extent, content.into()).await,
             Err(_) => MirrorOutcome::Failed,

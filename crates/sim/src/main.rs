@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use blockferry_sim::mutants::{self, Hunt};
 use blockferry_sim::{Outcome, Strike, Trouble, exhaust, run};
 use clap::{Parser, ValueEnum};
 
@@ -23,6 +24,9 @@ struct Arguments {
     /// Run this seed's small plan once for each record, flush and message, with a crash there.
     #[arg(long, value_name = "SEED", conflicts_with = "trace")]
     exhaust: Option<u64>,
+    /// Look for each mutant of the failure catalogue, and print the first seed that finds it.
+    #[arg(long)]
+    mutants: bool,
     /// Of those crashes only this one, printing every event of it.
     #[arg(long, value_name = "POINT:NUMBER", requires = "exhaust", value_parser = Strike::parse)]
     strike: Option<Strike>,
@@ -63,6 +67,9 @@ fn main() -> ExitCode {
         return if failed.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let began = Instant::now();
+    if arguments.mutants {
+        return mutants();
+    }
     if let Some(seed) = arguments.exhaust {
         return exhaust(seed, arguments.strike, began);
     }
@@ -82,6 +89,22 @@ fn main() -> ExitCode {
         began.elapsed().as_secs_f64()
     );
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn mutants() -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut unseen = 0;
+    println!("| mutant | breaks | first seed | seen as |\n| --- | --- | --- | --- |");
+    for mutant in mutants::all() {
+        let (seed, seen) = match (&mutant.hunt, mutant.found()) {
+            (Hunt::Elsewhere(why), _) => ("-".to_owned(), (*why).to_owned()),
+            (_, Some((seed, what))) => (seed.to_string(), what),
+            (_, None) => ("none".to_owned(), format!("not seen in {}", mutants::SEEDS_MAX)),
+        };
+        unseen += u64::from(seed == "none");
+        println!("| {} | {} | {seed} | {seen} |", mutant.name, mutant.breaks);
+    }
+    if unseen == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn exhaust(seed: u64, only: Option<Strike>, began: Instant) -> ExitCode {

@@ -36,6 +36,32 @@ pub enum Mutation {
     ReplayWithoutFence,
     /// A restarted source begins with an empty activity log.
     LogForgotten,
+    /// `W` passes a copy write before it is executed.
+    AddressBeforeWrite,
+    /// A mirror write counts as executed when it is sent.
+    AnswerBeforeMirror,
+    /// A checkpoint lets units leave the activity log without a flush of the source.
+    LogWithoutFlush,
+    /// A resync counts as done when it is sent.
+    CleanAtSend,
+    /// The destination knows copy writes by their address alone.
+    EpochIgnored,
+    /// A client sends its last answered update once more when its path is replaced.
+    AnsweredSentAgain,
+    /// What is sent again has lost its force-unit-access flag.
+    FuaDropped,
+    /// A restarted destination that was ready owns the volume.
+    OwnerWithoutProof,
+    /// The switch answers flushes itself.
+    FlushInSwitch,
+    /// The destination's disk error reaches the client of the source.
+    MirrorErrorToClient,
+    /// What the copier could not read counts as zeroes.
+    ReadErrorIgnored,
+    /// Trims stay at the source.
+    TrimNotMirrored,
+    /// The copy ends with the last whole leaf.
+    LastLeafSkipped,
 }
 
 impl From<Faults> for Mutations {

@@ -11,7 +11,7 @@ use blockferry_block::{Attempt, Extent};
 use blockferry_migration::digest::{LEAF, Noted};
 use blockferry_migration::source::{ClaimStep, PhaseName, SessionKey, Source};
 
-use crate::content::{BLOCK, Stamp, with_pieces};
+use crate::content::{BLOCK, Stamp, blocks, with_pieces};
 use crate::executor::{Pid, Sim};
 use crate::fences::Fences;
 use crate::link::Link;
@@ -154,7 +154,7 @@ impl SourceProgram {
         if !self.claim(connection, extent, extent.len()).await {
             return Reply::Refused("the epoch is over");
         }
-        let Ok(content) = self.volume.disk.read(extent).await else { return Reply::Failed };
+        let Some(content) = self.read_claimed(extent).await else { return Reply::Failed };
         let blocks = content.iter().take_while(|stamp| stamp.is_zeroes()).count();
         let hole = blocks as u64 * BLOCK;
         let hole = if hole >= extent.len() { extent.len() } else { hole / LEAF * LEAF };
@@ -168,9 +168,18 @@ impl SourceProgram {
         if !self.claim(connection, extent, extent.len()).await {
             return Reply::Refused("the epoch is over");
         }
-        let Ok(content) = self.volume.disk.read(extent).await else { return Reply::Failed };
+        let Some(content) = self.read_claimed(extent).await else { return Reply::Failed };
         self.note_copied(extent.start(), &content);
         Reply::Content(content)
+    }
+
+    async fn read_claimed(&self, extent: Extent) -> Option<Vec<Stamp>> {
+        match self.volume.disk.read(extent).await {
+            Err(_) if self.witness.breaks(Mutation::ReadErrorIgnored) => {
+                Some(blocks(extent).map(|_| Stamp::NEVER).collect())
+            }
+            content => content.ok(),
+        }
     }
 
     fn note_copied(&self, start: u64, content: &[Stamp]) {
@@ -253,9 +262,7 @@ fn recover(records: &[SourceRecord], witness: &Witness) -> Source {
         return Source::forwarding(size);
     }
     if !records.contains(&SourceRecord::Sending) {
-        let mut machine = Source::new(size, seeded);
-        machine.begin();
-        return machine;
+        return Source::new(size, seeded);
     }
     let mut logged = BTreeSet::new();
     for record in records {

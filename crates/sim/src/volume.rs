@@ -16,6 +16,7 @@ use crate::content::{BLOCK, Content};
 use crate::disk::Disk;
 use crate::executor::{Pid, Signal, Sim};
 use crate::message::{Reply, Request};
+use crate::mutation::Mutation;
 use crate::route::Route;
 use crate::witness::Witness;
 
@@ -36,6 +37,8 @@ pub struct Volume {
     /// The checks from outside.
     pub witness: Rc<Witness>,
     woken: RefCell<BTreeMap<OpId, Signal>>,
+    /// The last mirror write failed.
+    mirror_failed: Cell<bool>,
 }
 
 impl Volume {
@@ -56,6 +59,7 @@ impl Volume {
             changed: Signal::default(),
             witness: witness.clone(),
             woken: RefCell::default(),
+            mirror_failed: Cell::new(false),
         })
     }
 
@@ -129,7 +133,11 @@ impl Volume {
                 Step::Apply { mirror } => {
                     self.witness.applied(self, id, extent, mirror);
                     self.apply(id, extent, &content, fua);
-                    if let Some(part) = mirror {
+                    let stays =
+                        content[0].is_zeroes() && self.witness.breaks(Mutation::TrimNotMirrored);
+                    if let (Some(_), true) = (mirror, stays) {
+                        self.machine.borrow_mut().mirror_done(id, MirrorOutcome::Executed);
+                    } else if let Some(part) = mirror {
                         self.mirror(id, session, part, part_of(extent, &content, part), &mirrored);
                     }
                 }
@@ -139,7 +147,9 @@ impl Volume {
                 }
                 Step::Reply(answer) => {
                     self.witness.acknowledged(self, id, extent, mirrored.get());
+                    let broken = self.witness.breaks(Mutation::MirrorErrorToClient);
                     return match answer {
+                        Answer::Done if broken && self.mirror_failed.get() => Reply::Failed,
                         Answer::Done => Reply::Done,
                         Answer::LocalFailed => Reply::Failed,
                         _ => Reply::Refused("the log failed"),
@@ -175,7 +185,12 @@ impl Volume {
         // The message is in the session's connection before any later one of the session.
         let sent = route.mirror(session, part, content);
         self.sim.spawn(self.process, async move {
+            if volume.witness.breaks(Mutation::AnswerBeforeMirror) {
+                volume.machine.borrow_mut().mirror_done(id, MirrorOutcome::Executed);
+                volume.after_change();
+            }
             let outcome = sent.await;
+            volume.mirror_failed.set(outcome == MirrorOutcome::Failed);
             mirrored.set(outcome == MirrorOutcome::Executed);
             volume.machine.borrow_mut().mirror_done(id, outcome);
             if outcome == MirrorOutcome::Failed {

@@ -287,7 +287,8 @@ impl Witness {
         self.note("client-error", || format!("{kinds:?} {extent}"));
         let failed = |disk: &Disk| kinds.iter().any(|kind| disk.has_failed(since, *kind, extent));
         let owned = self.destination_journal.has(|record| *record == DestinationRecord::Owned);
-        if !(failed(&self.source_disk) || owned && failed(&self.destination_disk)) {
+        let right = failed(&self.source_disk) || (owned && failed(&self.destination_disk));
+        if !right {
             self.violate(format!("E: {kinds:?} {extent} failed, and no disk of an owner did"));
         }
     }

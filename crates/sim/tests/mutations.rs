@@ -11,7 +11,7 @@ use blockferry_sim::network::Host;
 use blockferry_sim::{Mutation, Mutations, Plan, Trouble, run, run_plan};
 
 /// Seeds that are tried before a breach counts as unseen.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1_500;
 
 fn first_violation(seeds: impl Fn(u64) -> Option<String>) -> (u64, String) {
     let mut found = (0..SEEDS).filter_map(|seed| Some((seed, seeds(seed)?)));

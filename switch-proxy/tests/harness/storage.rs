@@ -234,6 +234,7 @@ impl Exports for Volumes {
                 description: String::new(),
                 device: Arc::new(device),
                 cut,
+                kept: None,
             })
         })
     }

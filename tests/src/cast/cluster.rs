@@ -9,7 +9,7 @@ use blockferry_nbd_session::NbdUri;
 use super::controller::{Controller, Outcome};
 use super::files::{Scratch, compare, fill_random};
 use super::storage::{Storage, StorageSpec};
-use super::switch::Switch;
+use super::switch::{Switch, SwitchSpec};
 
 /// The volume of a [`Cluster`].
 pub const VOLUME: &str = "vol";
@@ -33,6 +33,8 @@ pub struct ClusterSpec {
     pub source: StorageSpec,
     /// The destination.
     pub destination: StorageSpec,
+    /// What the switch is started with beside its addresses and its route.
+    pub switch: Vec<String>,
 }
 
 impl ClusterSpec {
@@ -41,7 +43,8 @@ impl ClusterSpec {
         let scratch = Scratch::new();
         let source = StorageSpec::new("target-src", &scratch.join("a"));
         let destination = StorageSpec::new("target-dst", &scratch.join("b"));
-        Self { scratch, transport: Transport::Unix, source, destination }
+        let (transport, switch) = (Transport::Unix, Vec::new());
+        Self { scratch, transport, source, destination, switch }
     }
 
     /// On TCP.
@@ -67,6 +70,13 @@ impl ClusterSpec {
         self
     }
 
+    /// Has the switch started with one more argument.
+    #[must_use]
+    pub fn switch_with(mut self, argument: impl Into<String>) -> Self {
+        self.switch.push(argument.into());
+        self
+    }
+
     /// Where the volume's file is, if the volume is a file.
     pub fn file(&self) -> PathBuf {
         self.scratch.join("volume")
@@ -86,7 +96,7 @@ impl ClusterSpec {
 
     /// As it is.
     pub async fn start(self) -> Cluster {
-        let Self { scratch, transport, source, destination } = self;
+        let Self { scratch, transport, source, destination, switch: more } = self;
         let source = Storage::start(source).await;
         let destination = Storage::start(destination).await;
         let (listen, control) = match transport {
@@ -97,7 +107,8 @@ impl ClusterSpec {
             }
         };
         let routes = [(VOLUME, source.uri(VOLUME))];
-        let switch = Switch::start(listen, control, scratch.join("switch"), &routes).await;
+        let spec = SwitchSpec::new(listen, control, scratch.join("switch"), &routes);
+        let switch = Switch::start(SwitchSpec { more, ..spec }).await;
         Cluster { source, destination, switch, scratch }
     }
 }

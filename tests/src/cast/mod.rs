@@ -37,6 +37,6 @@ pub use raw::{RawClient, RawRequest, Replies};
 pub use recorder::{RECORDED_HOST, Recorder};
 pub use steps::Steps;
 pub use storage::{Storage, StorageSpec};
-pub use switch::Switch;
+pub use switch::{Switch, SwitchSpec};
 pub use until::{until, until_within};
 pub use wire::{Command, Passing};

@@ -188,17 +188,17 @@ impl Process {
 
     /// Whether a signal has stopped it.
     pub fn is_stopped(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
-        // The state follows the name, which stands in brackets and may hold anything.
-        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+        is_stopped(self.pid())
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&mut self) {
+        self.signal(Signal::HUP);
     }
 
     /// The most memory that it has held, in bytes; `None` once it has ended.
     pub fn resident_max(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-        Some(kib << 10)
+        resident_max(self.pid())
     }
 
     /// Only to a process that was not waited for: its id cannot be another's yet.
@@ -213,6 +213,14 @@ impl Process {
             let _ = reader.join();
         });
     }
+}
+
+/// The most memory that a process has held, in bytes; `None` once it has ended.
+pub(super) fn resident_max(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 impl Drop for Process {
@@ -230,6 +238,13 @@ impl Drop for Process {
             }
         }
     }
+}
+
+/// Whether a signal has stopped the process of this id.
+pub(super) fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    // The state follows the name, which stands in brackets and may hold anything.
+    stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
 }
 
 fn log_file(name: &str, pid: u32, kind: &str) -> Option<File> {

@@ -60,9 +60,7 @@ impl RawClient {
     /// # Panics
     /// When it is turned away.
     pub async fn join(uri: &NbdUri, replies: Replies) -> Self {
-        let stream = dial(&uri.address).await;
-        let mut raw = Self { stream, replies, cookie: 0 };
-        assert_eq!(raw.receive(18).await[..16], *b"NBDMAGICIHAVEOPT");
+        let mut raw = Self { replies, ..Self::greeted(uri).await };
         raw.send(&3_u32.to_be_bytes()).await;
         if replies == Replies::Structured {
             raw.option(OPT_STRUCTURED_REPLY, b"").await;
@@ -74,12 +72,29 @@ impl RawClient {
         raw
     }
 
+    /// Connects and waits for the server's greeting.
+    ///
+    /// # Panics
+    /// When it is turned away.
+    pub async fn greeted(uri: &NbdUri) -> Self {
+        let stream = dial(&uri.address).await;
+        let mut raw = Self { stream, replies: Replies::Simple, cookie: 0 };
+        assert_eq!(raw.receive(18).await[..16], *b"NBDMAGICIHAVEOPT");
+        raw
+    }
+
     /// Sends a request and waits for its answer: the error number, 0 for none. `None` when the server
     /// hung up instead.
     ///
     /// # Panics
     /// When the answer is none to this request.
     pub async fn ask(&mut self, request: &RawRequest) -> Option<u32> {
+        self.put(request).await;
+        self.answer(request).await
+    }
+
+    /// Sends a request without waiting for its answer.
+    pub async fn put(&mut self, request: &RawRequest) {
         self.cookie += 1;
         let header = [
             &REQUEST.to_be_bytes()[..],
@@ -92,7 +107,26 @@ impl RawClient {
         .concat();
         self.send(&header).await;
         self.send(&request.payload).await;
-        self.answer(request).await
+    }
+
+    /// Says that no more requests follow.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    pub async fn half_close(&mut self) {
+        self.stream.shutdown().await.expect("a connection");
+    }
+
+    /// Receives a simple answer to any request: its cookie, counted from 1, and as many bytes as
+    /// `length` says of that. `None` when the server hung up instead.
+    ///
+    /// # Panics
+    /// When it is an error, or no answer.
+    pub async fn simple_answer(&mut self, length: impl Fn(u64) -> usize) -> Option<(u64, Vec<u8>)> {
+        let header = self.try_receive(16).await?;
+        assert_eq!(header[..8], [&SIMPLE_REPLY.to_be_bytes()[..], &[0; 4]].concat());
+        let cookie = u64::from_be_bytes(header[8..].try_into().expect("8 bytes"));
+        Some((cookie, self.try_receive(length(cookie)).await?))
     }
 
     /// Waits until the server hangs up, and takes what it says before for nothing.

@@ -6,87 +6,172 @@ use std::process::Command;
 use blockferry_control::api::RouteStatus;
 use blockferry_control::{ControlAddress, ControlClient};
 use blockferry_nbd_session::{Address, NbdUri};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use super::binaries::binary;
-use super::process::Process;
+use super::process::{Process, is_stopped, resident_max};
 use super::storage::{bound, control_address};
 use super::until::until;
 
+/// What a switch is started with.
+#[derive(Clone, Debug)]
+pub struct SwitchSpec {
+    /// The program.
+    pub program: PathBuf,
+    /// `--listen`.
+    pub listen: String,
+    /// `--control`.
+    pub control: String,
+    /// `--state`.
+    pub state: PathBuf,
+    /// `--route`, each as NAME=URI.
+    pub routes: Vec<String>,
+    /// Anything else.
+    pub more: Vec<String>,
+}
+
 /// A switch that runs, or was ended on purpose.
 pub struct Switch {
-    listen: String,
-    control: String,
-    state: PathBuf,
-    routes: Vec<String>,
-    more: Vec<String>,
-    /// The process.
+    /// What it was started with, with the addresses that were bound.
+    spec: SwitchSpec,
+    /// The process: the keeper.
     pub process: Process,
 }
 
-impl Switch {
-    /// Starts it with `--listen` and `--control` and these routes, and waits until it serves.
-    pub async fn start(
-        listen: String,
-        control: String,
-        state: PathBuf,
-        routes: &[(&str, NbdUri)],
-    ) -> Self {
-        let log = ["--log", "debug"].map(str::to_owned).to_vec();
-        Self::start_with(listen, control, state, routes, log).await
-    }
-
-    /// The same with more arguments, `--log` among them.
-    pub async fn start_with(
-        listen: String,
-        control: String,
-        state: PathBuf,
-        routes: &[(&str, NbdUri)],
-        more: Vec<String>,
-    ) -> Self {
+impl SwitchSpec {
+    /// A switch with these routes.
+    pub fn new(listen: String, control: String, state: PathBuf, routes: &[(&str, NbdUri)]) -> Self {
         let routes = routes.iter().map(|(name, uri)| format!("{name}={uri}")).collect();
-        Self::run(listen, control, state, routes, more).await
+        let program = binary("switch-proxy");
+        Self { program, listen, control, state, routes, more: Vec::new() }
     }
 
-    async fn run(
-        listen: String,
-        control: String,
-        state: PathBuf,
-        routes: Vec<String>,
-        more: Vec<String>,
-    ) -> Self {
-        let mut command = Command::new(binary("switch-proxy"));
-        command.args(["--listen", &listen, "--control", &control]).arg("--state").arg(&state);
-        command.args(&more);
-        routes.iter().for_each(|route| {
+    /// With one more argument.
+    #[must_use]
+    pub fn with(mut self, argument: impl Into<String>) -> Self {
+        self.more.push(argument.into());
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["--listen", &self.listen, "--control", &self.control]);
+        command.arg("--state").arg(&self.state);
+        if !self.more.iter().any(|argument| argument == "--log") {
+            command.args(["--log", "debug"]);
+        }
+        self.routes.iter().for_each(|route| {
             command.args(["--route", route]);
         });
-        let mut process = Process::start("switch-proxy", &mut command);
-        let listen = bound(&process.logged("serving NBD").await);
-        let control = bound(&process.logged("control API listens").await);
-        Self { listen, control, state, routes, more, process }
+        command.args(&self.more);
+        command
+    }
+}
+
+impl Switch {
+    /// Starts it and waits until it serves.
+    pub async fn start(mut spec: SwitchSpec) -> Self {
+        let mut process = Process::start("switch-proxy", &mut spec.command());
+        spec.listen = bound(&process.logged("serving NBD").await);
+        spec.control = bound(&process.logged("control API listens").await);
+        Self { spec, process }
     }
 
     /// Starts it again after its end, at the same addresses.
     pub async fn restart(&mut self) {
         assert!(self.process.ended().is_some(), "the switch still runs");
-        let (listen, control) = (self.listen.clone(), self.control.clone());
-        let (state, routes, more) = (self.state.clone(), self.routes.clone(), self.more.clone());
-        *self = Self::run(listen, control, state, routes, more).await;
+        *self = Self::start(self.spec.clone()).await;
     }
 
     /// Its control address.
     pub fn control(&self) -> ControlAddress {
-        control_address(&self.control)
+        control_address(&self.spec.control)
     }
 
     /// Where clients connect.
     pub fn address(&self) -> Address {
-        self.listen.parse().expect("a data address")
+        self.spec.listen.parse().expect("a data address")
     }
 
     /// The URI of a route, for clients.
     pub fn uri(&self, route: &str) -> NbdUri {
         NbdUri { address: self.address(), export: route.to_owned() }
+    }
+
+    /// What it says of itself; `None` when it does not answer.
+    pub async fn status(&self) -> Option<Value> {
+        ControlClient::new(self.control(), None).get("/v1/status").await.ok()
+    }
+
+    /// The process id of the worker that serves.
+    pub async fn worker(&self) -> u32 {
+        until("the switch has a worker", async || {
+            let status = self.status().await?;
+            u32::try_from(status["keeper"]["worker_pid"].as_u64()?).ok()
+        })
+        .await
+    }
+
+    /// Waits for another worker than this one.
+    pub async fn worker_after(&self, former: u32) -> u32 {
+        let what = format!("the switch has another worker than {former}");
+        until(&what, async || Some(self.worker().await).filter(|worker| *worker != former)).await
+    }
+
+    /// `kill -9` to the worker; gives its process id.
+    pub async fn kill_worker(&self) -> u32 {
+        let worker = self.worker().await;
+        signal(worker, Signal::KILL);
+        worker
+    }
+
+    /// SIGTERM to the worker alone; gives its process id.
+    pub async fn terminate_worker(&self) -> u32 {
+        let worker = self.worker().await;
+        signal(worker, Signal::TERM);
+        worker
+    }
+
+    /// SIGSTOP to both processes; gives the worker's id for [`Switch::cont`].
+    pub async fn stop(&mut self) -> u32 {
+        let worker = self.stop_worker().await;
+        self.process.stop();
+        worker
+    }
+
+    /// SIGSTOP to the worker alone; gives its process id.
+    pub async fn stop_worker(&self) -> u32 {
+        let worker = self.worker().await;
+        signal(worker, Signal::STOP);
+        worker
+    }
+
+    /// Whether a signal has stopped that worker.
+    pub fn is_worker_stopped(&self, worker: u32) -> bool {
+        is_stopped(worker)
+    }
+
+    /// `kill -9` to that worker, which may have been stopped.
+    pub fn kill_stopped_worker(&self, worker: u32) {
+        signal(worker, Signal::KILL);
+    }
+
+    /// SIGCONT to that worker.
+    pub fn cont_worker(&self, worker: u32) {
+        signal(worker, Signal::CONT);
+    }
+
+    /// SIGCONT to both processes.
+    pub fn cont(&mut self, worker: u32) {
+        signal(worker, Signal::CONT);
+        self.process.cont();
+    }
+
+    /// The most memory that both processes have held, in bytes.
+    pub async fn resident_max(&self) -> u64 {
+        let worker = resident_max(self.worker().await);
+        self.process.resident_max().into_iter().chain(worker).sum()
     }
 
     /// What it says of a route; `None` when it does not answer.
@@ -114,4 +199,10 @@ impl Switch {
             |route: &RouteStatus| route.upstream == there && route.moving == 0 && route.held == 0;
         self.until(name, &format!("all at {there}"), settled).await
     }
+}
+
+/// To a worker, which its keeper waits for; that it has ended already is no failure.
+fn signal(worker: u32, signal: Signal) {
+    let pid = i32::try_from(worker).ok().and_then(Pid::from_raw).expect("a process id");
+    let _ = kill_process(pid, signal);
 }

@@ -13,6 +13,7 @@ mod play;
 mod relays;
 mod runner;
 mod stage;
+mod strike;
 mod trial;
 mod verdict;
 

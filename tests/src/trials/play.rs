@@ -8,20 +8,9 @@ use blockferry_checker::{LoadHandle, Report};
 use serde_json::Value;
 
 use super::stage::Stage;
-use super::trial::{Blow, Fault, Party, Point};
-use crate::cast::{Outcome, Process, load, moves_on};
-
-/// How long a stop lasts.
-const STOP: Duration = Duration::from_secs(5);
-
-/// How long the network holds everything back.
-const HELD: Duration = Duration::from_secs(3);
-
-/// How long new connections are refused after the old ones were cut.
-const REFUSED: Duration = Duration::from_millis(500);
-
-/// Longest pause between a death and the restart.
-const DEAD_MAX_MS: u64 = 400;
+use super::strike::is_call_of;
+use super::trial::Party;
+use crate::cast::{Controller, Outcome, VOLUME, load, moves_on};
 
 /// Pause between two runs of the controller.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -35,6 +24,17 @@ const PLAY_MAX: Duration = Duration::from_secs(150);
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(4);
 
+/// An abort begins when so much is copied, in bytes.
+const ABORTED_AT: u64 = 4 << 20;
+
+/// What the controller is for at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    Abort,
+    Move,
+    Retire,
+}
+
 /// What the controller's last words of a migration were.
 pub(super) struct Played {
     pub(super) done: Value,
@@ -45,8 +45,10 @@ impl Stage {
     pub(super) async fn play(&mut self) -> Result<Played> {
         let begun = Instant::now();
         let mut runs = 1;
+        let mut aim = if self.trial.aborted { Aim::Abort } else { Aim::Move };
         let mut done = None;
         self.running = Some(self.controller("migrate"));
+        let mut overtaken = self.overtaken(aim).await?;
         loop {
             self.strike().await?;
             if let Some(controller) = self.running.take_if(|run| run.process.ended().is_some()) {
@@ -54,25 +56,49 @@ impl Stage {
                 if outcome.code.is_none() {
                     self.coming.retain(|blow| !is_call_of(Party::Controller, blow));
                 }
-                let next = match (&done, outcome.code) {
-                    (None, Some(0)) => {
-                        done = Some(outcome.last());
-                        "retire"
-                    }
-                    (Some(done), Some(0)) => return Ok(Played { done: done.clone() }),
-                    (Some(_), _) => "retire",
-                    (None, _) => again(&outcome),
-                };
                 runs += 1;
                 ensure!(runs <= RUNS_MAX, "{runs} runs of the controller: {:?}", outcome.err);
-                if outcome.code != Some(0) {
-                    tokio::time::sleep(AGAIN).await;
+                let ended_well = outcome.code == Some(0);
+                match (aim, ended_well) {
+                    (Aim::Abort, true) => {
+                        self.gives_up(overtaken.take()).await?;
+                        aim = Aim::Move;
+                    }
+                    (Aim::Move, true) => {
+                        done = Some(outcome.last());
+                        aim = Aim::Retire;
+                    }
+                    (Aim::Retire, true) => {
+                        return Ok(Played { done: done.context("retired before it moved")? });
+                    }
+                    (_, false) => tokio::time::sleep(AGAIN).await,
                 }
-                self.running = Some(self.controller(next));
+                self.running = Some(self.controller(command(aim, &outcome)));
             }
             ensure!(begun.elapsed() < PLAY_MAX, "no end: {}", self.stands().await?);
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Where the migration is to be aborted: the controller that copied up to then. Another one
+    /// aborts now.
+    async fn overtaken(&mut self, aim: Aim) -> Result<Option<Controller>> {
+        if aim != Aim::Abort {
+            return Ok(None);
+        }
+        self.cluster.until_copied(ABORTED_AT).await;
+        let abort = self.controller("abort");
+        Ok(self.running.replace(abort))
+    }
+
+    /// A controller whose migration was aborted has to end by itself.
+    async fn gives_up(&self, overtaken: Option<Controller>) -> Result<()> {
+        let Some(controller) = overtaken else { return Ok(()) };
+        let outcome = controller.end().await;
+        ensure!(outcome.code == Some(1), "an aborted migration went on: {outcome:?}");
+        let gone = self.cluster.destination.status(VOLUME).await.is_none();
+        ensure!(gone && !self.cluster.copy().exists(), "the abort left something behind");
+        Ok(())
     }
 
     /// Starts the load, and waits until it works. A system call may kill somebody before.
@@ -109,60 +135,6 @@ impl Stage {
         Ok(report)
     }
 
-    /// Lets a blow fall whose moment has come.
-    async fn strike(&mut self) -> Result<()> {
-        for party in [Party::Source, Party::Destination, Party::Switch, Party::Controller] {
-            let Some(process) = self.process(party) else { continue };
-            let (stopped, ended) = (process.is_stopped(), process.ended());
-            let Some(at) = self.coming.iter().position(|blow| blow.party == party) else {
-                ensure!(
-                    ended.is_none() || party == Party::Controller,
-                    "the {party} has ended by itself: {ended:?}"
-                );
-                continue;
-            };
-            let dead = ended.is_some() && is_call_of(party, &self.coming[at]);
-            if !(stopped || dead) || (dead && party == Party::Controller) {
-                continue;
-            }
-            let blow = self.coming.remove(at).context("a blow that was there")?;
-            self.fall(blow).await?;
-        }
-        Ok(())
-    }
-
-    async fn fall(&mut self, blow: Blow) -> Result<()> {
-        let party = blow.party;
-        match blow.fault {
-            Fault::Kill => {
-                self.struck(party)?.kill9();
-                if party == Party::Controller {
-                    return Ok(());
-                }
-                self.stands().await?;
-                let pause = self.trial.seed.wrapping_mul(137) % DEAD_MAX_MS;
-                tokio::time::sleep(Duration::from_millis(pause)).await;
-                self.restart(party).await;
-            }
-            Fault::Stop => {
-                tokio::time::sleep(STOP).await;
-                self.struck(party)?.cont();
-            }
-            cut => {
-                self.relays.cut(party, cut, self.trial.seed);
-                self.struck(party)?.cont();
-                let hard = matches!(cut, Fault::Reset | Fault::Torn);
-                tokio::time::sleep(if hard { REFUSED } else { HELD }).await;
-                self.relays.heal();
-            }
-        }
-        Ok(())
-    }
-
-    fn struck(&mut self, party: Party) -> Result<&mut Process> {
-        self.process(party).with_context(|| format!("the {party} does not run"))
-    }
-
     /// What `controller status` says; it has to say something, whoever is away.
     pub(super) async fn stands(&self) -> Result<Value> {
         let outcome = self.controller("status").end().await;
@@ -176,12 +148,13 @@ impl Stage {
     }
 }
 
-fn is_call_of(party: Party, blow: &Blow) -> bool {
-    blow.party == party && matches!(blow.point, Point::Call(_))
-}
-
 /// What brings it to its end after this: a migration that has not begun is begun again.
-fn again(outcome: &Outcome) -> &'static str {
-    let never_begun = outcome.err.iter().any(|line| line.contains("`migrate` begins one"));
-    if never_begun { "migrate" } else { "resume" }
+fn command(aim: Aim, before: &Outcome) -> &'static str {
+    let never_begun = before.err.iter().any(|line| line.contains("`migrate` begins one"));
+    match aim {
+        Aim::Abort => "abort",
+        Aim::Retire => "retire",
+        Aim::Move if before.code == Some(0) || never_begun => "migrate",
+        Aim::Move => "resume",
+    }
 }

@@ -11,7 +11,8 @@ use super::calls;
 use super::relays::Relays;
 use super::trial::{Blow, Party, Point, Trial};
 use crate::cast::{
-    Cluster, Controller, Process, Scratch, Storage, StorageSpec, Switch, VOLUME, fill_random,
+    Cluster, Controller, Process, Scratch, Storage, StorageSpec, Switch, SwitchSpec, VOLUME,
+    fill_random,
 };
 
 /// Size of the volume.
@@ -53,6 +54,8 @@ pub(super) struct Stage {
     /// Blows that are still to come.
     pub(super) coming: VecDeque<Blow>,
     pub(super) trial: Trial,
+    /// The switch's worker, by its process id.
+    pub(super) worker: u32,
     /// The controller that runs now.
     pub(super) running: Option<Controller>,
     setting: Setting,
@@ -77,15 +80,16 @@ impl Stage {
             relays.stand_before(Party::Destination, &scratch.join("b/control"))?;
         }
         let switch = switch(&scratch, &source, &coming).await;
+        let worker = switch.worker().await;
         if trial.has_cuts() {
             relays.stand_before(Party::Switch, &scratch.join("switch-control"))?;
         }
         relays.introduce(Party::Source, source.process.pid());
         relays.introduce(Party::Destination, destination.process.pid());
-        relays.introduce(Party::Switch, switch.process.pid());
+        relays.introduce(Party::Switch, worker);
         let cluster = Cluster { source, destination, switch, scratch };
         let (trial, setting) = (trial.clone(), setting.clone());
-        Ok(Self { cluster, relays, coming, trial, running: None, setting })
+        Ok(Self { cluster, relays, coming, trial, worker, running: None, setting })
     }
 
     fn is_traced(&self) -> bool {
@@ -180,11 +184,13 @@ async fn storage(
 
 async fn switch(scratch: &Scratch, source: &Storage, coming: &VecDeque<Blow>) -> Switch {
     let socket = |name| format!("unix:{}", scratch.join(name).display());
-    let mut more = vec!["--log".to_owned(), LOG.to_owned()];
+    // The labels are in one process with the clients' connections, and so are the blows.
+    let mut more = vec!["--no-keeper".to_owned(), "--log".to_owned(), LOG.to_owned()];
     more.extend(stops(Party::Switch, coming));
     let routes = [(VOLUME, source.uri(VOLUME))];
     let (listen, control) = (socket("switch-nbd"), socket("switch-control"));
-    Switch::start_with(listen, control, scratch.join("switch"), &routes, more).await
+    let spec = SwitchSpec::new(listen, control, scratch.join("switch"), &routes);
+    Switch::start(SwitchSpec { more, ..spec }).await
 }
 
 /// Flags for the labels at which the party is to stop.

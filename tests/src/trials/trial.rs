@@ -17,14 +17,14 @@ pub enum Party {
     Destination,
     /// The controller of the migration.
     Controller,
-    /// `switch-proxy`; it is never killed, since its clients' connections would die with it.
+    /// The worker of `switch-proxy`. Its keeper, which has the clients' sockets, is left alone.
     Switch,
 }
 
 /// With what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
-    /// `kill -9`, and started again.
+    /// `kill -9`, and started again; a switch's worker is followed by another without our doing.
     Kill,
     /// SIGSTOP for some seconds.
     Stop,
@@ -73,6 +73,8 @@ pub struct Trial {
     pub seed: u64,
     /// Whether the controller knows the switch. A switch that nobody tells has to find out.
     pub told: bool,
+    /// Whether the migration is aborted half way, and another one then moves the volume.
+    pub aborted: bool,
 }
 
 const PARTIES: [(Party, &str); 4] = [
@@ -121,12 +123,12 @@ impl Trial {
     /// One blow, on one connection.
     pub fn of(party: Party, point: Point, time: u64, fault: Fault) -> Self {
         let blows = vec![Blow { party, point, time, fault }];
-        Self { blows, connections: 1, seed: 0, told: true }
+        Self { blows, ..Self::peaceful(1) }
     }
 
     /// A migration in peace.
     pub const fn peaceful(connections: usize) -> Self {
-        Self { blows: Vec::new(), connections, seed: 0, told: true }
+        Self { blows: Vec::new(), connections, seed: 0, told: true, aborted: false }
     }
 
     /// Whether the network takes part.
@@ -158,7 +160,8 @@ impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.blows.iter().try_for_each(|blow| write!(f, "{blow} "))?;
         write!(f, "x{} seed={}", self.connections, self.seed)?;
-        f.write_str(if self.told { "" } else { " untold" })
+        f.write_str(if self.told { "" } else { " untold" })?;
+        f.write_str(if self.aborted { " aborted" } else { "" })
     }
 }
 
@@ -192,12 +195,12 @@ impl FromStr for Blow {
             time: time.parse().with_context(|| format!("{time:?} is no count"))?,
             fault: value_in(&FAULTS, fault).with_context(|| format!("{fault:?} is no fault"))?,
         };
-        ensure!(
-            (blow.party, blow.fault) != (Party::Switch, Fault::Kill),
-            "a switch is not killed: its clients' connections die with it"
-        );
         let by_call = matches!(blow.point, Point::Call(_));
         ensure!(!by_call || blow.fault == Fault::Kill, "a system call can only kill");
+        ensure!(
+            !(by_call && blow.party == Party::Switch),
+            "a tracer of a switch would kill its keeper, and the clients' connections with it"
+        );
         Ok(blow)
     }
 }
@@ -215,8 +218,11 @@ impl FromStr for Trial {
             } else if let Some(seed) = word.strip_prefix("seed=") {
                 trial.seed = seed.parse().with_context(|| format!("{word:?}"))?;
             } else {
-                ensure!(word == "untold", "{word:?} means nothing here");
-                trial.told = false;
+                match word {
+                    "untold" => trial.told = false,
+                    "aborted" => trial.aborted = true,
+                    _ => bail!("{word:?} means nothing here"),
+                }
             }
         }
         let killed = |blow: &Blow| blow.fault == Fault::Kill && blow.party != Party::Controller;
@@ -234,13 +240,12 @@ mod tests {
 
     #[test]
     fn a_trial_reads_back_from_its_line() {
-        let text =
-            "source/source.commit.begun/2/kill destination/fdatasync/7/kill x4 seed=9 untold";
+        let text = "source/source.commit.begun/2/kill destination/fdatasync/7/kill x4 seed=9 untold aborted";
         let trial: Trial = text.parse().unwrap();
         assert_eq!(trial.to_string(), text);
         assert_eq!(trial.blows.len(), 2);
         for bad in [
-            "switch/switch.prepare.asked/1/kill",
+            "switch/fdatasync/1/kill",
             "source/fdatasync/1/stop",
             "source/nowhere/1/kill",
             "nobody/source.commit.begun/1/kill",

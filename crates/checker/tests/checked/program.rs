@@ -40,6 +40,7 @@ impl Exports for Only {
             description: String::new(),
             device: Arc::clone(&self.device),
             cut: self.cut.clone(),
+            kept: None,
         };
         async { Ok(opened) }.boxed()
     }

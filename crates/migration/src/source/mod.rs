@@ -116,7 +116,9 @@ impl Source {
         if matches!(self.phase, Phase::Owner) {
             self.phase = Phase::Sweeping(Box::new(Sweep::new(self.size)));
             // I5: an update that an aborted migration mirrored in part is local to this one.
-            self.in_flight.set_all_local_only();
+            if !self.faults.begin_unseen {
+                self.in_flight.set_all_local_only();
+            }
         }
     }
 
@@ -346,7 +348,9 @@ impl Source {
         let sweep = match &mut self.phase {
             Phase::Forwarding => return OpState::Forward,
             Phase::Owner => {
-                self.in_flight.set_local_only(id, extent);
+                if !self.faults.begin_unseen {
+                    self.in_flight.set_local_only(id, extent);
+                }
                 return OpState::apply(None);
             }
             Phase::Sweeping(sweep) | Phase::Settling(sweep, _) | Phase::Committing(sweep) => sweep,

@@ -95,8 +95,9 @@ impl World {
     }
 
     /// Whether a late call can arrive now: attaches exclude what makes an address durable.
-    pub(crate) fn may_arrive_late(&self) -> bool {
-        self.destination.attaching.is_none()
+    pub(crate) fn may_arrive_late(&self, call: &Late) -> bool {
+        let at_destination = matches!(call, Late::Attach(_) | Late::Finish(..));
+        !at_destination || self.destination.attaching.is_none()
     }
 
     /// A call arrives that its asker has given up.
@@ -105,6 +106,16 @@ impl World {
             Late::Attach(_) if self.destination.journal.owned => {}
             Late::Attach(boot) => self.attach_begins(boot, false),
             Late::Finish(epoch, address) => _ = self.finish_checkpoint(epoch, address),
+            Late::Commit(voice, attempt, boot) => {
+                if self.source_obeys(voice) {
+                    self.commit(attempt, boot);
+                }
+            }
+            Late::Abort(voice) => {
+                if self.source_obeys(voice) {
+                    self.abort();
+                }
+            }
         }
     }
 }

@@ -38,7 +38,8 @@ impl World {
             }
             return;
         }
-        self.broken.unless(call.epoch == valid, Invariant::I12);
+        let current = call.epoch == valid && call.voice.term >= self.terms[1];
+        self.broken.unless(current, Invariant::I12);
         self.broken.unless(call.span.extent().start() == before, Invariant::I2);
         self.wire.copies[index].stage = Stage::Running(false);
         if early {

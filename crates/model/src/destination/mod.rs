@@ -20,7 +20,7 @@ use crate::wire::{Fences, SESSIONS, Stage};
 use crate::world::World;
 
 /// Attaches that one run of the destination answers at most, so that epochs of two never meet.
-const EPOCHS: u64 = 64;
+pub const EPOCHS: u64 = 64;
 
 /// The destination.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,23 +59,26 @@ pub struct DestinationJournal {
     pub stream: Frontier,
     /// First generation of each session that may execute here.
     pub fences: Fences,
-    /// The last attempt that it has promised to be ready for.
-    pub ready: Option<u64>,
+    /// The highest controller's term.
+    pub term: u8,
+    /// Attempts that it has promised to be ready for; the last counts.
+    pub ready: Vec<u64>,
     /// Whether it owns the volume.
     pub owned: bool,
 }
 
 impl DestinationSide {
     /// A destination that was just created for the migration.
-    pub fn new(faults: Faults) -> Self {
+    pub fn new(faults: Faults, boot: BootId) -> Self {
         let journal = DestinationJournal {
             durable: START,
             stream: stream_at_start(),
             fences: [0; SESSIONS],
-            ready: None,
+            term: 0,
+            ready: Vec::new(),
             owned: false,
         };
-        let (disk, boot) = (Disk::filled(VOID), BootId(EPOCHS));
+        let disk = Disk::filled(VOID);
         let machine = machine(&journal, boot, faults);
         Self { disk, journal, boot, machine, attaching: None, readying: None }
     }
@@ -84,7 +87,7 @@ impl DestinationSide {
 fn machine(journal: &DestinationJournal, boot: BootId, faults: Faults) -> Destination {
     let DestinationJournal { durable, stream, ready, .. } = journal;
     let machine = Destination::new(SIZE, boot, *durable, stream.clone(), SIZE).with_faults(faults);
-    match ready {
+    match ready.last() {
         Some(attempt) => machine.with_ready(Attempt(*attempt)),
         None => machine,
     }
@@ -115,11 +118,14 @@ impl World {
         self.destination.boot = boot;
         self.destination.attaching = None;
         self.destination.readying = None;
+        if self.breaks(Mutant::TermVolatile) {
+            self.destination.journal.term = 0;
+        }
         if self.breaks(Mutant::FenceVolatile) {
             self.destination.journal.fences = [0; SESSIONS];
         }
         let proven =
-            self.destination.journal.ready.is_some() && self.breaks(Mutant::OwnedByPromise);
+            !self.destination.journal.ready.is_empty() && self.breaks(Mutant::OwnedByPromise);
         if proven && !self.destination.journal.owned {
             self.own();
         }

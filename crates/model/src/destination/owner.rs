@@ -33,7 +33,9 @@ impl World {
         if !self.breaks(Mutant::ReadyWithoutFlush) {
             self.destination.disk.flush(Span::AB);
         }
-        self.destination.journal.ready = Some(attempt);
+        if self.destination.journal.ready.last() != Some(&attempt) {
+            self.destination.journal.ready.push(attempt);
+        }
         let valid = self.destination.machine.ready_durable(epoch, Attempt(attempt)).is_ok();
         let of = &mut self.controllers[usize::from(controller)];
         if of.settled != Some((attempt, epoch)) {

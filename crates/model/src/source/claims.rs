@@ -7,7 +7,7 @@ use crate::invariant::Invariant;
 use crate::mutant::Mutant;
 use crate::place::{BLOCKS, Content, Span, VOID, ZEROES, noted};
 use crate::skip::Skip;
-use crate::wire::{CopyCall, Stage};
+use crate::wire::{CopyCall, Stage, Voice};
 use crate::world::World;
 
 impl World {
@@ -17,8 +17,17 @@ impl World {
         let left = self.destination.machine.reserved() < Span::AB.extent().end();
         match driver.epoch {
             Some(_) => usize::from(driver.next) < BLOCKS,
-            None => self.is_common_epoch() && left,
+            None => left && self.is_common_epoch() && self.may_connect(driver.voice),
         }
+    }
+
+    /// Whether both sides take copy connections of this controller, and those of older terms have
+    /// ended at the destination.
+    fn may_connect(&self, voice: Voice) -> bool {
+        let mut copies = self.wire.copies.iter();
+        let older = copies
+            .any(|call| call.voice.term < voice.term && matches!(call.stage, Stage::Running(_)));
+        !older && self.source_would_obey(voice) && self.destination_would_obey(voice)
     }
 
     /// The controller claims the next extent; on new connections it goes on at `W`.
@@ -29,6 +38,8 @@ impl World {
             let is_copied = |block: &usize| Span::block(*block).extent().end() <= reserved;
             self.controllers[at].next = (0..BLOCKS).filter(is_copied).count() as u8;
             self.controllers[at].epoch = self.source.epoch();
+            let voice = self.controllers[at].voice;
+            _ = self.source_obeys(voice) && self.destination_obeys(voice);
         }
         let driver = &mut self.controllers[at];
         let Some(epoch) = driver.epoch else { return };
@@ -101,8 +112,8 @@ impl World {
     fn send_copy(&mut self, controller: u8, span: Span, content: Content) {
         let driver = &self.controllers[usize::from(controller)];
         let Some(epoch) = driver.epoch else { return };
-        let (term, stage, live) = (driver.term, Stage::Sent, true);
-        self.wire.copies.push(CopyCall { controller, term, epoch, span, content, stage, live });
+        let (voice, stage, live) = (driver.voice, Stage::Sent, true);
+        self.wire.copies.push(CopyCall { controller, voice, epoch, span, content, stage, live });
     }
 
     /// A controller dies, or its connections break; what it has sent may still arrive.

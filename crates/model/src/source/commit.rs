@@ -1,7 +1,7 @@
 //! The source's way from the end of the sweep to the change of owner.
 
 use blockferry_block::{Attempt, BootId};
-use blockferry_migration::source::{PhaseName, Source};
+use blockferry_migration::source::PhaseName;
 
 use crate::invariant::Invariant;
 use crate::mutant::Mutant;
@@ -14,6 +14,7 @@ impl World {
         let machine = &self.source.machine;
         let Some(sweep) = machine.sweep() else { return false };
         match machine.phase() {
+            _ if self.source.aborting => false,
             PhaseName::Sweeping => self.source.epoch().is_some() && sweep.reserved() == SIZE,
             PhaseName::Settling => machine.missing().is_none(),
             _ => false,
@@ -44,7 +45,7 @@ impl World {
         let there = &self.destination;
         let whole = there.journal.durable == SIZE && there.machine.reserved() == SIZE;
         let clean = machine.sweep().is_some_and(|sweep| sweep.dirty_bytes() == 0);
-        let ready = there.journal.ready == Some(attempt);
+        let ready = there.journal.ready.contains(&attempt);
         self.broken.unless(whole && clean && ready, Invariant::I10);
         if self.breaks(Mutant::ForwardBeforeRecord) {
             self.source.machine.commit_durable();
@@ -68,10 +69,5 @@ impl World {
         let committing = self.source.machine.phase() == PhaseName::Committing;
         let early = self.breaks(Mutant::ForwardBeforeRecord) && !self.source.journal.committed;
         committing || early && self.source.machine.phase() == PhaseName::Forwarding
-    }
-
-    /// Whether the source's machine forwards.
-    pub fn is_forwarding(source: &Source) -> bool {
-        source.phase() == PhaseName::Forwarding
     }
 }

@@ -113,6 +113,14 @@ impl World {
         waiting.iter().for_each(|call| self.mirror_answered(call, MirrorOutcome::Failed));
     }
 
+    /// Every lane is closed: the migration is over.
+    pub(super) fn close_lanes(&mut self) {
+        for index in 0..self.source.lanes.len() {
+            self.lane_lost(index);
+            self.source.lanes[index].unfenced = false;
+        }
+    }
+
     /// The source notices every connection that the destination has left.
     pub(crate) fn lanes_gone(&mut self) {
         for index in 0..self.source.lanes.len() {

@@ -6,6 +6,7 @@
 mod attach;
 mod claims;
 mod commit;
+mod ends;
 mod lanes;
 mod requests;
 mod resync;
@@ -55,6 +56,8 @@ pub struct SourceSide {
     pub batch: Option<LogBatch>,
     /// The checkpoint under way.
     pub checkpoint: Option<Checkpoint>,
+    /// Whether the record that the migration has ended is being written.
+    pub aborting: bool,
     /// The run of the destination that it is attached to.
     pub destination_boot: BootId,
 }
@@ -66,6 +69,8 @@ pub struct SourceJournal {
     pub sending: bool,
     /// The activity log: units of which the sides may differ after a crash.
     pub log: BTreeSet<u32>,
+    /// The highest controller's term.
+    pub term: u8,
     /// The last attempt to commit.
     pub attempt: u64,
     /// Whether the commit record is durable.
@@ -101,6 +106,7 @@ impl SourceSide {
         let journal = SourceJournal {
             sending: false,
             log: BTreeSet::new(),
+            term: 0,
             attempt: 0,
             committed: false,
             fences: [0; SESSIONS],
@@ -131,6 +137,7 @@ impl SourceSide {
             claims: Vec::new(),
             batch: None,
             checkpoint: None,
+            aborting: false,
             destination_boot: BootId(0),
         }
     }
@@ -176,7 +183,10 @@ impl World {
         mine.for_each(|call| call.way.live = false);
         self.destination.attaching.iter_mut().for_each(|live| *live = false);
         self.clients.iter_mut().for_each(|client| client.sent = false);
-        let journal = self.source.journal.clone();
+        let mut journal = self.source.journal.clone();
+        if self.breaks(Mutant::TermVolatile) {
+            journal.term = 0;
+        }
         let machine = self.machine_of(&journal);
         let (disk, boot) = (self.source.disk.clone(), BootId(self.source.boot.0 + 1));
         self.source = SourceSide::started(*self.scope, disk, journal, boot, machine);
@@ -206,14 +216,6 @@ impl World {
                 self.source.disk.write(request.span, &request.span.filled(request.value));
             }
         }
-    }
-
-    /// The migration begins.
-    pub(crate) fn begin(&mut self) {
-        self.source.journal.sending = true;
-        self.source.machine.begin();
-        let forgets = self.breaks(Mutant::BeginForgets);
-        self.source.operations.iter_mut().for_each(|operation| operation.forgotten = forgets);
     }
 
     /// Everything that nobody can stop or delay happens.

@@ -1,11 +1,13 @@
 //! Requests at the source: how they begin, and how their local part ends.
 
+use blockferry_block::Extent;
 use blockferry_migration::source::ReadStart;
 
 use super::Lane;
 use crate::operation::{Operation, Origin, Stage, Work};
-use crate::place::Content;
+use crate::place::{Content, Span};
 use crate::request::{Request, Verb};
+use crate::skip::Skip;
 use crate::wire::OWN_KEY;
 use crate::world::World;
 
@@ -22,14 +24,14 @@ impl World {
                 Origin::Path(session, generation, _) => Lane::key(session, generation),
                 Origin::Resync => OWN_KEY,
             };
-            operation.id = Some(crate::skip::Skip(machine.begin_update(key, extent)));
+            operation.id = Some(Skip(machine.begin_update(key, extent)));
         } else {
             // A flush asks for no extent: it waits for no update.
-            let nothing = blockferry_block::Extent::between(0, 0);
+            let nothing = Extent::between(0, 0);
             let extent = if request.verb == Verb::Flush { nothing } else { extent };
             match machine.begin_read(extent) {
                 ReadStart::Unlocked => operation.stage = Stage::Applying(false),
-                ReadStart::Recorded(id) => operation.id = Some(crate::skip::Skip(id)),
+                ReadStart::Recorded(id) => operation.id = Some(Skip(id)),
                 ReadStart::Forward => operation.stage = Stage::Forwarding(None),
             }
         }
@@ -44,7 +46,7 @@ impl World {
         let disk = &mut self.source.disk;
         match request.verb {
             Verb::Read => *read = disk.now(),
-            Verb::Flush if ok => disk.flush(crate::place::Span::AB),
+            Verb::Flush if ok => disk.flush(Span::AB),
             Verb::Flush => {}
             _ if applied => disk.write(request.span, &request.span.filled(request.value)),
             _ => {}

@@ -6,6 +6,7 @@ use super::Lane;
 use crate::mutant::Mutant;
 use crate::operation::{Origin, Stage};
 use crate::path::{Host, PathEnd};
+use crate::skip::Skip;
 use crate::wire::{Call, FORWARD_STEP, PathGeneration, Session};
 use crate::world::World;
 
@@ -151,7 +152,7 @@ impl World {
                 continue;
             };
             let (id, link) = number;
-            self.source.operations[index].stage = Stage::Forwarding(Some(crate::skip::Skip(id)));
+            self.source.operations[index].stage = Stage::Forwarding(Some(Skip(id)));
             if let Some(link) = link {
                 self.depart_forward(session, generation, id, link, request);
             }

@@ -13,7 +13,7 @@ use blockferry_device::{
     SegmentState,
 };
 use blockferry_nbd_session::{
-    Address, ConnectOptions, ExportEntry, Exports, FenceRequest, Hello, Limits, Listener,
+    Address, ConnectOptions, ExportEntry, Exports, FenceRequest, Hello, Kept, Limits, Listener,
     OpenError, Opened, Role, RoleClaim,
 };
 use bytes::Bytes;
@@ -216,6 +216,8 @@ pub struct OneVolume {
     pub cut: CancellationToken,
     pub hellos: Mutex<Vec<(String, Hello)>>,
     pub fences: Mutex<Vec<FenceRequest>>,
+    /// For the next client that joins.
+    pub kept: Mutex<Option<Kept>>,
 }
 
 impl OneVolume {
@@ -225,6 +227,7 @@ impl OneVolume {
             cut: CancellationToken::new(),
             hellos: Mutex::default(),
             fences: Mutex::default(),
+            kept: Mutex::default(),
         })
     }
 }
@@ -246,6 +249,7 @@ impl Exports for OneVolume {
                 description: "a test volume".to_owned(),
                 device: Arc::clone(&self.device),
                 cut: self.cut.clone(),
+                kept: self.kept.lock().unwrap().take(),
             }),
             "forbidden" => Err(OpenError::Policy("not for you".to_owned())),
             "closing" => Err(OpenError::Shutdown),

@@ -1,5 +1,7 @@
 //! Servers in memory whose links can be cut, and whose requests can be stopped.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;

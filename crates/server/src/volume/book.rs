@@ -39,6 +39,15 @@ impl Book {
         Ok(state.map(|state| Self { journal, records, state }))
     }
 
+    /// The volume of a journal that ends with its abort.
+    pub(crate) fn aborted(path: &Path) -> Result<Option<VolumeState>> {
+        let (_, records) = Journal::open(path)?;
+        match records.split_last() {
+            Some((VolumeRecord::Aborted, before)) => Ok(record::replay(before)?),
+            _ => Ok(None),
+        }
+    }
+
     /// What the records say.
     pub(crate) fn state(&self) -> &VolumeState {
         &self.state

@@ -92,8 +92,11 @@ impl Volume {
                 self.migration(&request.migration)?;
                 self.check_term(request.term).await?;
                 owner.with(Source::abort).map_err(Refused::conflict)?;
+                blockferry_label::reached("source.abort.decided");
                 self.record(VolumeRecord::Aborted).await?;
+                blockferry_label::reached("source.abort.recorded");
                 self.end_outgoing().await;
+                blockferry_label::reached("source.abort.ended");
                 Ok(())
             }
             (Stage::Receiver(receiver), _) => {
@@ -104,7 +107,9 @@ impl Volume {
                     None => drop(self.migration(&request.migration)?),
                 }
                 let _step = receiver.steps.lock().await;
+                blockferry_label::reached("destination.abort.asked");
                 self.record(VolumeRecord::Aborted).await?;
+                blockferry_label::reached("destination.abort.recorded");
                 self.set_stage(Stage::Gone);
                 self.sessions.stop_roles(&ALL_ROLES).await;
                 self.close_book().await;

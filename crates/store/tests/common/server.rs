@@ -48,6 +48,7 @@ impl Exports for OneVolume {
                 description: String::new(),
                 device: Arc::clone(&self.device),
                 cut: self.cut.lock().unwrap().clone(),
+                kept: None,
             }),
             _ => Err(OpenError::Unknown(format!("there is no {name:?}"))),
         };

@@ -1,5 +1,7 @@
 //! The scopes that are explored to the last state by the tests, and larger ones for a long run.
 
+pub mod broken;
+
 use crate::place::Span;
 use crate::request::{Request, Verb};
 use crate::scope::{Faults, Scope, Start};
@@ -8,9 +10,10 @@ const WRITE_A: Request = Request::new(Verb::Write, Span::A);
 const WRITE_AB: Request = Request::new(Verb::Write, Span::AB);
 const FUA_A: Request = Request::new(Verb::WriteFua, Span::A);
 const TRIM_B: Request = Request::new(Verb::Trim, Span::B);
+const READ_A: Request = Request::new(Verb::Read, Span::A);
 const FLUSH: Request = Request::new(Verb::Flush, Span::AB);
 
-const NONE: Faults = Faults { crashes: 0, breaks: 0, errors: 0 };
+const NONE: Faults = Faults { crashes: 0, breaks: 0, errors: 0, takeovers: 0, aborts: 0 };
 
 const SWEEP: Scope = Scope {
     start: Start::Begun,
@@ -22,6 +25,27 @@ const SWEEP: Scope = Scope {
     faults: NONE,
     mutant: None,
 };
+
+/// Every scope of the tests, by name.
+pub const ALL: &[(&str, Scope)] = &[
+    ("sweep.calm", sweep::CALM),
+    ("sweep.crash", sweep::CRASH),
+    ("sweep.break", sweep::BREAK),
+    ("sweep.error", sweep::ERROR),
+    ("change.calm", change::CALM),
+    ("change.crash", change::CRASH),
+    ("change.durable", change::DURABLE),
+    ("change.break", change::BREAK),
+    ("change.error", change::ERROR),
+    ("change.late", change::LATE),
+    ("recovery.sweep", recovery::SWEEP_OF_TWO),
+    ("recovery.broken-sweep", recovery::BROKEN_SWEEP_OF_TWO),
+    ("recovery.deadly-sweep", recovery::DEADLY_SWEEP_OF_TWO),
+    ("recovery.aborted-sweep", recovery::ABORTED_SWEEP),
+    ("recovery.commit", recovery::COMMIT_OF_TWO),
+    ("recovery.abort", recovery::ABORT_OF_TWO),
+    ("recovery.deadly-abort", recovery::DEADLY_ABORT),
+];
 
 /// Model (a): copy, mirror, dirty extents, activity log, attach.
 pub mod sweep {
@@ -42,22 +66,11 @@ pub mod sweep {
     /// A disk fails.
     pub const ERROR: Scope =
         Scope { menu: &[WRITE_AB, TRIM_B], faults: Faults { errors: 1, ..NONE }, ..SWEEP };
-
-    /// One client writes and flushes, and a storage program dies.
-    pub const FLUSHED: Scope = Scope {
-        menu: &[WRITE_AB, FLUSH],
-        clients: 1,
-        requests: 2,
-        faults: Faults { crashes: 1, ..NONE },
-        ..SWEEP
-    };
 }
 
 /// Model (b): commit, forwarding, replay, and the fences of sessions.
 pub mod change {
     use super::*;
-
-    const READ_A: Request = Request::new(Verb::Read, Span::A);
 
     const CHANGE: Scope =
         Scope { start: Start::Swept, switch: true, menu: &[WRITE_A, READ_A], requests: 2, ..SWEEP };
@@ -92,4 +105,47 @@ pub mod change {
         faults: Faults { breaks: 1, ..NONE },
         ..CHANGE
     };
+}
+
+/// Model (c): terms of two controllers, abort, and a second migration.
+pub mod recovery {
+    use super::*;
+
+    /// The second controller takes over during the sweep, while the first goes on.
+    pub const SWEEP_OF_TWO: Scope =
+        Scope { controllers: 2, clients: 1, faults: Faults { takeovers: 1, ..NONE }, ..SWEEP };
+
+    /// The same, and connections break and calls are late.
+    pub const BROKEN_SWEEP_OF_TWO: Scope =
+        Scope { requests: 0, faults: Faults { takeovers: 1, breaks: 2, ..NONE }, ..SWEEP_OF_TWO };
+
+    /// The same, and a storage program dies.
+    pub const DEADLY_SWEEP_OF_TWO: Scope =
+        Scope { requests: 0, faults: Faults { takeovers: 1, crashes: 1, ..NONE }, ..SWEEP_OF_TWO };
+
+    /// The sweep is aborted and begun again.
+    pub const ABORTED_SWEEP: Scope =
+        Scope { clients: 1, faults: Faults { aborts: 1, ..NONE }, ..SWEEP };
+
+    /// The second controller takes over when the first is about to commit, and either may abort.
+    pub const COMMIT_OF_TWO: Scope = Scope {
+        start: Start::Swept,
+        switch: true,
+        controllers: 2,
+        clients: 1,
+        menu: &[WRITE_A],
+        faults: Faults { takeovers: 1, breaks: 1, ..NONE },
+        ..SWEEP
+    };
+
+    /// Either may abort too, and its call may be late.
+    pub const ABORT_OF_TWO: Scope = Scope {
+        requests: 0,
+        faults: Faults { takeovers: 1, breaks: 1, aborts: 1, ..NONE },
+        ..COMMIT_OF_TWO
+    };
+
+    /// A storage program dies while the migration is aborted or committed.
+    pub const DEADLY_ABORT: Scope =
+        Scope { controllers: 1, faults: Faults { crashes: 1, aborts: 1, ..NONE }, ..COMMIT_OF_TWO };
 }

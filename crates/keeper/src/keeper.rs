@@ -1,0 +1,270 @@
+//! The keeper itself: clients come in, workers come and go, and each client always has one.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+
+use crate::message::{PROTOCOL, ToKeeper, ToWorker};
+use crate::seat::ClientSocket;
+use crate::seats::Seats;
+use crate::supervision::{Effect, Program, Run, Supervision};
+use crate::worker::{News, Worker};
+
+/// Workers' news that wait to be heard.
+const NEWS_MAX: usize = 1024;
+/// How long clients may take to take their last answers when the keeper ends.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// Where clients come in.
+pub trait Door: Send + Sync + 'static {
+    /// Their sockets.
+    type Socket: ClientSocket;
+
+    /// The next client, within whatever bounds there are. Cancelling the wait loses none.
+    fn admit(&self) -> impl Future<Output = Admitted<Self::Socket>> + Send;
+}
+
+/// A client that came in.
+pub struct Admitted<S> {
+    /// Its socket.
+    pub socket: S,
+    /// Who it is, over a network.
+    pub peer: Option<SocketAddr>,
+    /// Its place within the bounds; dropped when it has gone.
+    pub place: Box<dyn Send>,
+}
+
+/// What an operator wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Another worker, from the program that there is now.
+    Reload,
+    /// The end, in order.
+    ShutDown,
+}
+
+/// How a keeper ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it was told to.
+    Ended,
+    /// No worker was ever able to serve; the last ended so, if it could be started at all.
+    NeverServed(Option<ExitStatus>),
+}
+
+/// See the module.
+pub struct Keeper<D: Door, C> {
+    door: Option<D>,
+    listen: String,
+    /// Where the last worker listened for control.
+    control: String,
+    command: C,
+    supervision: Supervision,
+    seats: Seats<D::Socket>,
+    /// The one of the supervision's, and the one to come.
+    workers: Vec<(Run, Worker)>,
+    news: mpsc::Sender<News>,
+    last_exit: Option<ExitStatus>,
+    outcome: Option<Outcome>,
+    /// Called when a worker serves for the first time.
+    announce: fn(&D),
+}
+
+/// Something that the keeper has to deal with.
+enum Event<S> {
+    Came(Admitted<S>),
+    News(News),
+    Wish(Wish),
+    SeatChanged,
+    Time,
+}
+
+impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
+    /// A keeper for the clients who come in at `door`, which is at `listen`; `command` starts a
+    /// worker, and `announce` is called when the first one serves.
+    pub fn new(door: D, listen: String, command: C, announce: fn(&D)) -> Self {
+        Self {
+            door: Some(door),
+            listen,
+            control: String::new(),
+            command,
+            supervision: Supervision::new(Instant::now()),
+            seats: Seats::new(),
+            workers: Vec::new(),
+            // Replaced when it runs.
+            news: mpsc::channel(1).0,
+            last_exit: None,
+            outcome: None,
+            announce,
+        }
+    }
+
+    /// Commits a fault on purpose: see [`Talk::that_forgets_answers`](crate::Talk).
+    #[must_use]
+    pub fn that_forgets_answers(mut self, forget_answers: bool) -> Self {
+        self.seats.forget_answers = forget_answers;
+        self
+    }
+
+    /// Runs until `wishes` asks for the end, or no worker can serve. Runs on a single thread as well
+    /// as on several.
+    pub async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) -> Outcome {
+        let (news, mut hear) = mpsc::channel(NEWS_MAX);
+        self.news = news;
+        loop {
+            self.supervision.advance(Instant::now(), self.seats.attached());
+            while let Some(effect) = self.supervision.next_effect() {
+                self.carry_out(effect);
+            }
+            if let Some(outcome) = self.outcome {
+                // Who does not take its last answers in time goes without them.
+                let _ = timeout(FAREWELL_MAX, self.seats.all_gone()).await;
+                return outcome;
+            }
+            let event = self.next_event(&mut wishes, &mut hear).await;
+            self.apply(event);
+        }
+    }
+
+    async fn next_event(
+        &mut self,
+        wishes: &mut mpsc::Receiver<Wish>,
+        hear: &mut mpsc::Receiver<News>,
+    ) -> Event<D::Socket> {
+        let deadline = self.supervision.deadline();
+        tokio::select! {
+            Some(news) = hear.recv() => Event::News(news),
+            Some(wish) = wishes.recv() => Event::Wish(wish),
+            () = self.seats.changed() => Event::SeatChanged,
+            admitted = admit(self.door.as_ref()) => Event::Came(admitted),
+            () = until(deadline) => Event::Time,
+        }
+    }
+
+    fn apply(&mut self, event: Event<D::Socket>) {
+        let now = Instant::now();
+        match event {
+            Event::Came(admitted) => {
+                let client = self.seats.add(admitted);
+                let serving = self.supervision.serving();
+                let worker = serving.and_then(|run| Some((run, find(&self.workers, run)?)));
+                worker.into_iter().for_each(|worker| self.seats.begin(client, worker));
+            }
+            Event::News(News::Said(run, said)) => self.hear(run, said, now),
+            Event::News(News::Exited(run, status)) => {
+                if self.supervision.has_served() {
+                    tracing::info!(run, %status, "a worker has ended");
+                }
+                self.workers.retain(|(other, _)| *other != run);
+                self.last_exit = Some(status);
+                self.seats.drain(run);
+                self.supervision.exited(run, now);
+            }
+            Event::Wish(Wish::Reload) => self.supervision.reload(),
+            Event::Wish(Wish::ShutDown) => {
+                self.door = None;
+                self.supervision.shut_down(now);
+                self.seats.dismiss_the_waiting();
+            }
+            Event::SeatChanged if self.supervision.is_ending() => self.seats.dismiss_the_waiting(),
+            Event::SeatChanged | Event::Time => {}
+        }
+    }
+
+    fn hear(&mut self, run: Run, said: ToKeeper, now: Instant) {
+        match said {
+            ToKeeper::Hello(PROTOCOL) => self.supervision.hello(run),
+            ToKeeper::Hello(other) => {
+                tracing::error!(
+                    "the new program's keeper speaks version {other}, this one {PROTOCOL}: \
+                     restart the service to bring it in"
+                );
+                self.supervision.reject(run);
+            }
+            ToKeeper::Ready(control) => {
+                self.control = control;
+                self.supervision.ready(run, now);
+            }
+            ToKeeper::Ended { client, cut } => self.seats.dismiss(client, cut),
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start(run, program) => self.start(run, program),
+            Effect::Begin(run) => {
+                let (listen, control) = (self.listen.clone(), self.control.clone());
+                self.say(run, ToWorker::Begin { run, listen, control });
+            }
+            Effect::Serve(run) => self.serve(run),
+            Effect::HandOver(run) => self.say(run, ToWorker::HandOver),
+            Effect::ShutDown(run) => self.say(run, ToWorker::ShutDown),
+            Effect::Kill(run) => {
+                tracing::warn!(run, "killing a worker that is late or unknown");
+                self.worker(run).into_iter().for_each(Worker::kill);
+            }
+            Effect::Refused(run) => {
+                tracing::error!(run, "the new worker did not start; the present one goes on");
+            }
+            Effect::Finish => self.outcome = Some(Outcome::Ended),
+            Effect::GiveUp => {
+                self.seats.dismiss_the_waiting();
+                self.outcome = Some(Outcome::NeverServed(self.last_exit));
+            }
+        }
+    }
+
+    fn start(&mut self, run: Run, program: Program) {
+        match Worker::start(run, (self.command)(program), self.news.clone()) {
+            Ok(worker) => self.workers.push((run, worker)),
+            Err(error) => {
+                tracing::error!(%error, "a worker cannot be started");
+                self.supervision.exited(run, Instant::now());
+            }
+        }
+    }
+
+    fn serve(&mut self, run: Run) {
+        if let Some(door) = &self.door
+            && run == 1
+        {
+            (self.announce)(door);
+        }
+        let Some(worker) = find(&self.workers, run) else { return };
+        let resumed = self.seats.resume_all(run, worker);
+        worker.say(ToWorker::Complete, None);
+        self.seats.begin_all(run, worker);
+        tracing::info!(pid = worker.pid, run, resumed, "a worker serves");
+    }
+
+    fn say(&self, run: Run, message: ToWorker) {
+        self.worker(run).into_iter().for_each(|worker| worker.say(message.clone(), None));
+    }
+
+    fn worker(&self, run: Run) -> Option<&Worker> {
+        find(&self.workers, run)
+    }
+}
+
+fn find(workers: &[(Run, Worker)], run: Run) -> Option<&Worker> {
+    workers.iter().find(|(other, _)| *other == run).map(|(_, worker)| worker)
+}
+
+async fn admit<D: Door>(door: Option<&D>) -> Admitted<D::Socket> {
+    match door {
+        Some(door) => door.admit().await,
+        None => pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,45 @@
+//! Keeps clients' sockets while the process that serves them dies, is upgraded and comes back.
+//!
+//! A switch is two processes. The *keeper* owns the listener and the clients' sockets, and knows
+//! nothing of what is said over them; the *worker* is its child and does everything else. Between
+//! them each client has a socket of its own:
+//!
+//! ```text
+//!   client ◀── TCP ──▶ keeper ── the client's bytes ──▶ worker ◀── NBD ──▶ storage
+//!                             ◀── whole answers ───────
+//! ```
+//!
+//! The keeper retains what a client has sent until the worker settles it with an answer, and passes
+//! an answer on only when it is there whole. So when a worker dies, no client notices: the next one
+//! is told what has no answer yet, and how each connection stands ([`Talk`]). What it must do to make
+//! that right is the worker's business: fence what its predecessor sent, and keep the order.
+//!
+//! The keeper has nothing to fail on: it runs on one thread, parses nothing of a client's, and every
+//! limit is a constant. An error of one connection ends that connection.
+
+mod arrivals;
+mod channel;
+mod frame;
+mod keeper;
+mod message;
+mod outgoing;
+mod pump;
+mod retained;
+mod seat;
+mod seats;
+mod supervision;
+mod talk;
+mod worker;
+
+pub use arrivals::{Arrivals, TooMany};
+pub use channel::{Channel, Packet};
+pub use frame::{
+    FRAME_BYTES_MAX, Frame, FrameDecoder, FrameError, FrameHeader, HEADER_BYTES, Kind,
+    PASS_BYTES_MAX,
+};
+pub use keeper::{Admitted, Door, Keeper, Outcome, Wish};
+pub use message::{BadMessage, ClientId, MESSAGE_BYTES_MAX, PROTOCOL, ToKeeper, ToWorker};
+pub use retained::{NotKept, PIECES_MAX, RETAINED_BYTES_MAX};
+pub use seat::ClientSocket;
+pub use supervision::Program;
+pub use talk::{Fault, INCARNATION_MAX, Lost, Next, Resume, Talk};

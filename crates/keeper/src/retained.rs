@@ -1,0 +1,176 @@
+//! What a client has sent and no answer has settled yet, so that it can be told to another worker.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::ops::Range;
+
+use bytes::{Buf, Bytes};
+
+use crate::arrivals::Arrivals;
+
+/// Bytes kept for one client; then it is not read on. More than a worker takes from one client at a
+/// time, and far more than its largest request, so that there is always one that can be answered.
+pub const RETAINED_BYTES_MAX: u64 = 128 << 20;
+
+/// Pieces kept for one client; then it is not read on. The largest request fits, in the smallest
+/// packets that networks make.
+pub const PIECES_MAX: usize = 1 << 16;
+
+/// See the module. Offsets count from the beginning of the present worker's part of the stream.
+#[derive(Debug, Default)]
+pub(crate) struct Retained {
+    pieces: BTreeMap<u64, Piece>,
+    bytes: u64,
+    /// Where the present worker was told everything up to.
+    told: u64,
+    /// Where any worker was: what is before may have been begun.
+    begun: u64,
+    /// Where the next byte of the client goes.
+    end: u64,
+}
+
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    arrival: u64,
+}
+
+/// A part of the stream was settled that is not kept: settled before, or never told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{settled:?} was settled, of which a part was not asked or had its answer")]
+pub struct NotKept {
+    settled: Range<u64>,
+}
+
+impl Piece {
+    fn length(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
+
+impl Retained {
+    /// Keeps what the client sent next. `arrival` grows with every piece, over all clients.
+    pub(crate) fn push(&mut self, bytes: Bytes, arrival: u64) {
+        let length = bytes.len() as u64;
+        if length > 0 {
+            self.pieces.insert(self.end, Piece { bytes, arrival });
+            self.end += length;
+            self.bytes += length;
+        }
+    }
+
+    /// Whether the client is to be read on.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes < RETAINED_BYTES_MAX && self.pieces.len() < PIECES_MAX
+    }
+
+    /// Lets go of what has its answer.
+    ///
+    /// # Errors
+    /// When a part of it is not kept; nothing is let go then.
+    pub(crate) fn settle(&mut self, settled: Range<u64>) -> Result<(), NotKept> {
+        if settled.is_empty() {
+            return Ok(());
+        }
+        if settled.end > self.told || self.kept_in(&settled) != settled.end - settled.start {
+            return Err(NotKept { settled });
+        }
+        self.cut_at(settled.start);
+        self.cut_at(settled.end);
+        while let Some((start, _)) = self.pieces.range(settled.clone()).next() {
+            let start = *start;
+            if let Some(piece) = self.pieces.remove(&start) {
+                self.bytes -= piece.length();
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes of the range are kept.
+    fn kept_in(&self, range: &Range<u64>) -> u64 {
+        let before = self.pieces.range(..range.start).next_back();
+        before
+            .into_iter()
+            .chain(self.pieces.range(range.clone()))
+            .map(|(start, piece)| {
+                let end = (start + piece.length()).min(range.end);
+                end.saturating_sub((*start).max(range.start))
+            })
+            .sum()
+    }
+
+    /// Makes a piece begin here where one spans the offset.
+    fn cut_at(&mut self, offset: u64) {
+        let Some((start, piece)) = self.pieces.range_mut(..offset).next_back() else { return };
+        let inside = offset - start;
+        if inside < piece.length() {
+            // Pieces are far shorter than what a usize counts.
+            let bytes = piece.bytes.split_off(usize::try_from(inside).unwrap_or(usize::MAX));
+            let arrival = piece.arrival;
+            self.pieces.insert(offset, Piece { bytes, arrival });
+        }
+    }
+
+    /// Whether the worker was told everything.
+    pub(crate) const fn is_told(&self) -> bool {
+        self.told == self.end
+    }
+
+    /// The worker is gone: what is left becomes the beginning of its successor's stream, without the
+    /// gaps that answers have made. Gives how much of it any former worker was told, and when that
+    /// had arrived.
+    pub(crate) fn rewind(&mut self) -> (u64, Arrivals) {
+        let mut arrivals = Arrivals::default();
+        let mut replay = 0;
+        let mut end = 0;
+        self.cut_at(self.begun);
+        for (start, piece) in std::mem::take(&mut self.pieces) {
+            if start < self.begun {
+                arrivals.push(end, piece.arrival);
+                replay += piece.length();
+            }
+            let length = piece.length();
+            self.pieces.insert(end, piece);
+            end += length;
+        }
+        (self.told, self.begun, self.end) = (0, replay, end);
+        (replay, arrivals)
+    }
+}
+
+/// What the worker has to be told next.
+impl Buf for Retained {
+    fn remaining(&self) -> usize {
+        usize::try_from(self.end - self.told).unwrap_or(usize::MAX)
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.untold().next().unwrap_or_default()
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let filled = slices.iter_mut().zip(self.untold());
+        filled.map(|(slice, bytes)| *slice = IoSlice::new(bytes)).count()
+    }
+
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.remaining(), "told more than there is");
+        self.told += count as u64;
+        self.begun = self.begun.max(self.told);
+    }
+}
+
+impl Retained {
+    /// Nothing above `told` has been settled, so these pieces follow one another.
+    fn untold(&self) -> impl Iterator<Item = &[u8]> {
+        let before = self.pieces.range(..self.told).next_back();
+        let pieces = before.into_iter().chain(self.pieces.range(self.told..));
+        pieces.filter_map(|(start, piece)| {
+            let skip = usize::try_from(self.told.saturating_sub(*start)).unwrap_or(usize::MAX);
+            piece.bytes.get(skip..).filter(|rest| !rest.is_empty())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! One client, from its acceptance to its end, over however many workers that is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::message::ClientId;
+use crate::pump::{Clock, Pump, PumpEnd};
+use crate::talk::Next;
+
+/// How long the last answers may take to be taken.
+const FAREWELL_MAX: Duration = Duration::from_secs(30);
+
+/// A client's socket.
+pub trait ClientSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Closes at once: what was not sent yet is thrown away, and the client sees a reset.
+    fn cut(self);
+}
+
+/// What a seat is told.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Here is a worker that serves the client.
+    Serve(UnixStream),
+    /// The worker is dead.
+    Drain,
+    /// The connection is over.
+    Dismiss { cut: bool },
+}
+
+/// The worker has gone; how the client can go on.
+#[derive(Debug)]
+pub(crate) struct Parted {
+    pub(crate) client: ClientId,
+    pub(crate) next: Next,
+}
+
+pub(crate) struct Seat<C> {
+    pub(crate) client: ClientId,
+    pub(crate) pump: Pump<C>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) reports: mpsc::Sender<Parted>,
+    /// Given back at the end.
+    pub(crate) _place: Box<dyn Send>,
+}
+
+/// What is left to be done.
+enum Then {
+    GoOn,
+    Leave,
+    Cut,
+}
+
+impl<C: ClientSocket> Seat<C> {
+    pub(crate) async fn run(mut self) {
+        let mut dismissed = false;
+        loop {
+            let then = tokio::select! {
+                biased;
+                order = self.orders.recv() => self.obey(order, &mut dismissed),
+                end = self.pump.run(&self.clock) => self.ended(end, dismissed).await,
+            };
+            match then {
+                Then::GoOn => {}
+                Then::Leave => return,
+                Then::Cut => return self.pump.client.cut(),
+            }
+            if dismissed && !self.pump.is_attached() {
+                return self.farewell().await;
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Option<Order>, dismissed: &mut bool) -> Then {
+        match order {
+            Some(Order::Serve(worker)) => self.pump.attach(worker),
+            Some(Order::Drain) => self.pump.drain(),
+            Some(Order::Dismiss { cut: false }) => {
+                // What the worker has sent before comes first.
+                *dismissed = true;
+                self.pump.drain();
+            }
+            Some(Order::Dismiss { cut: true }) => return Then::Cut,
+            None => return Then::Leave,
+        }
+        Then::GoOn
+    }
+
+    async fn ended(&mut self, end: PumpEnd, dismissed: bool) -> Then {
+        match end {
+            PumpEnd::WorkerGone if dismissed => return Then::GoOn,
+            PumpEnd::WorkerGone => {}
+            PumpEnd::ClientGone(_) => {
+                tracing::debug!(client = self.client, %end, "a client has gone");
+                return Then::Leave;
+            }
+            PumpEnd::Frame(_) | PumpEnd::Fault(_) => {
+                tracing::error!(client = self.client, %end, "cutting a client");
+                return Then::Cut;
+            }
+        }
+        let report = Parted { client: self.client, next: self.pump.talk.part() };
+        // Nobody to report to is an end, too.
+        if self.reports.send(report).await.is_ok() { Then::GoOn } else { Then::Leave }
+    }
+
+    async fn farewell(mut self) {
+        // A client that does not take its last answers is not waited for.
+        let _ = timeout(FAREWELL_MAX, self.pump.flush()).await;
+        let _ = timeout(FAREWELL_MAX, self.pump.client.shutdown()).await;
+    }
+}

@@ -1,0 +1,283 @@
+//! One client's conversation with whichever worker serves it, without sockets.
+//!
+//! ```text
+//!   client ── bytes ──▶ Retained ── bytes ──▶ worker
+//!   client ◀── bytes ── Outgoing ◀── frames ── worker
+//! ```
+//!
+//! A frame settles its part of what is retained at the moment when its bytes are queued for the
+//! client, both or neither: each request is answered exactly once, whichever worker dies when.
+
+use bytes::{Buf, Bytes};
+
+use crate::frame::{Frame, Kind};
+use crate::outgoing::Outgoing;
+use crate::retained::{NotKept, Retained};
+
+/// Bytes that wait for the client; beyond them its worker is not read on. One frame may come on top.
+const OUTGOING_BYTES_MAX: usize = 1 << 20;
+
+/// Workers that one connection can have had. The number goes into the generations of its session's
+/// links, above those of one worker.
+pub const INCARNATION_MAX: u16 = (1 << 12) - 1;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Talk {
+    retained: Retained,
+    /// The client has said all it will.
+    ended: bool,
+    outgoing: Outgoing,
+    /// The client has been sent something.
+    answered: bool,
+    /// What a successor needs; there since the handshake has ended.
+    pass: Option<Bytes>,
+    incarnation: u16,
+    /// What a successor is told before the client's bytes.
+    preamble: Bytes,
+    /// A fault on purpose: nothing is ever settled.
+    forgets_answers: bool,
+}
+
+/// How a connection goes on after its worker's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing has happened: any worker can begin with it.
+    Fresh,
+    /// A worker can go on with it.
+    Resume(Resume),
+    /// None can.
+    Over(Lost),
+}
+
+/// Why no worker can go on with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// It was in the middle of its handshake.
+    #[error("its handshake was under way")]
+    Handshake,
+    /// It has had as many workers as there are numbers.
+    #[error("it has had {INCARNATION_MAX} workers")]
+    Incarnations,
+}
+
+/// What a worker is told of a connection that another has served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// How many workers it has had.
+    pub incarnation: u16,
+    /// How much of what it is told first was told to another before, in bytes.
+    pub replay: u64,
+    /// What the other left for it.
+    pub pass: Bytes,
+}
+
+/// What no worker does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// See there.
+    #[error(transparent)]
+    Settled(#[from] NotKept),
+    /// A frame of this kind makes no sense at this point.
+    #[error("a frame of kind {0:?} out of order")]
+    OutOfOrder(Kind),
+}
+
+impl Talk {
+    /// One that tells every worker what others have answered, too: to see whether that is found.
+    #[must_use]
+    pub fn that_forgets_answers(self, forgets_answers: bool) -> Self {
+        Self { forgets_answers, ..self }
+    }
+
+    /// Whether the client is to be read.
+    pub fn wants_input(&self) -> bool {
+        // While the worker is busy with what it was told, pressure stays in the client's socket.
+        !self.ended && self.is_told() && self.retained.has_room()
+    }
+
+    /// The client has sent something.
+    pub fn take_input(&mut self, bytes: Bytes, arrival: u64) {
+        self.retained.push(bytes, arrival);
+    }
+
+    /// The client sends nothing more.
+    pub const fn end_input(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether the worker has been told everything, and there will be nothing more.
+    pub const fn is_over_for_worker(&self) -> bool {
+        self.ended && self.is_told()
+    }
+
+    const fn is_told(&self) -> bool {
+        self.preamble.is_empty() && self.retained.is_told()
+    }
+
+    /// What to tell the worker.
+    pub fn to_worker(&mut self) -> &mut dyn Buf {
+        if self.preamble.is_empty() { &mut self.retained } else { &mut self.preamble }
+    }
+
+    /// What to send to the client.
+    pub fn to_client(&mut self) -> &mut dyn Buf {
+        &mut self.outgoing
+    }
+
+    /// Whether the worker is to be read.
+    pub fn wants_frames(&self) -> bool {
+        self.outgoing.remaining() < OUTGOING_BYTES_MAX
+    }
+
+    /// The worker has sent a whole frame.
+    ///
+    /// # Errors
+    /// When no worker sends that; nothing has changed then.
+    pub fn take_frame(&mut self, frame: Frame) -> Result<(), Fault> {
+        let expected = match frame.kind {
+            Kind::Handshake => self.pass.is_none() && frame.settles.is_empty(),
+            Kind::Established => self.pass.is_none(),
+            Kind::Reply => self.pass.is_some(),
+        };
+        if !expected {
+            return Err(Fault::OutOfOrder(frame.kind));
+        }
+        if frame.kind != Kind::Reply || !self.forgets_answers {
+            self.retained.settle(frame.settles)?;
+        }
+        if frame.kind == Kind::Established {
+            self.pass = Some(frame.pass);
+        }
+        self.answered |= !frame.bytes.is_empty();
+        self.outgoing.push(frame.bytes);
+        Ok(())
+    }
+
+    /// The worker has gone, and everything that it sent has been taken.
+    pub fn part(&mut self) -> Next {
+        if self.pass.is_none() && self.answered {
+            return Next::Over(Lost::Handshake);
+        }
+        let (replay, arrivals) = self.retained.rewind();
+        self.preamble = Bytes::new();
+        let Some(pass) = self.pass.clone() else { return Next::Fresh };
+        if self.incarnation == INCARNATION_MAX {
+            return Next::Over(Lost::Incarnations);
+        }
+        self.incarnation += 1;
+        self.preamble = arrivals.encode();
+        Next::Resume(Resume { incarnation: self.incarnation, replay, pass })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arrivals::Arrivals;
+
+    fn frame(kind: Kind, settles: std::ops::Range<u64>, bytes: &'static str) -> Frame {
+        let pass = if kind == Kind::Established { "pass" } else { "" };
+        Frame { kind, settles, pass: pass.into(), bytes: bytes.into() }
+    }
+
+    fn told(talk: &mut Talk) -> Bytes {
+        let mut all = Vec::new();
+        while talk.to_worker().has_remaining() {
+            let buffer = talk.to_worker();
+            all.extend_from_slice(&buffer.copy_to_bytes(buffer.remaining()));
+        }
+        all.into()
+    }
+
+    fn sent(talk: &mut Talk) -> Bytes {
+        let buffer = talk.to_client();
+        buffer.copy_to_bytes(buffer.remaining())
+    }
+
+    /// In the transmission phase, with three requests told.
+    fn talking() -> Talk {
+        let mut talk = Talk::default();
+        talk.take_frame(frame(Kind::Handshake, 0..0, "hello ")).unwrap();
+        talk.take_input("hi".into(), 1);
+        talk.take_input("AABBCC".into(), 2);
+        assert_eq!(told(&mut talk), "hiAABBCC");
+        talk.take_frame(frame(Kind::Established, 0..2, "welcome ")).unwrap();
+        talk
+    }
+
+    #[test]
+    fn a_successor_is_told_what_had_no_answer_and_then_what_is_new() {
+        let mut talk = talking();
+        talk.take_frame(frame(Kind::Reply, 4..6, "b")).unwrap();
+        talk.take_input("D".into(), 9);
+        let Next::Resume(resume) = talk.part() else { panic!("it can be resumed") };
+        let expected = Resume { incarnation: 1, replay: 4, pass: "pass".into() };
+        assert_eq!(resume, expected);
+        let all = told(&mut talk);
+        let (count, rest) = all.split_first_chunk().unwrap();
+        let (arrivals, input) = rest.split_at(Arrivals::entries_length(*count).unwrap());
+        assert_eq!(input, b"AACCD");
+        assert_eq!(Arrivals::decode_entries(arrivals).at(3), 2);
+        talk.take_frame(frame(Kind::Reply, 0..2, "a")).unwrap();
+        assert_eq!(sent(&mut talk), "hello welcome ba");
+    }
+
+    #[test]
+    fn what_one_worker_may_have_begun_is_told_as_such_to_every_later_one() {
+        let mut talk = talking();
+        let Next::Resume(_) = talk.part() else { panic!("it can be resumed") };
+        talk.to_worker().advance(1);
+        let Next::Resume(resume) = talk.part() else { panic!("it can be resumed") };
+        assert_eq!((resume.incarnation, resume.replay), (2, 6), "though the second was told none");
+        assert!(told(&mut talk).ends_with(b"AABBCC"));
+    }
+
+    #[test]
+    fn a_client_that_was_sent_nothing_begins_anew_and_one_in_its_handshake_is_lost() {
+        let mut talk = Talk::default();
+        assert_eq!(talk.part(), Next::Fresh);
+        talk.take_input("early".into(), 1);
+        told(&mut talk);
+        assert_eq!(talk.part(), Next::Fresh);
+        assert_eq!(told(&mut talk), "early");
+        talk.take_frame(frame(Kind::Handshake, 0..0, "hello")).unwrap();
+        assert_eq!(talk.part(), Next::Over(Lost::Handshake));
+    }
+
+    #[test]
+    fn frames_out_of_order_and_second_answers_are_the_workers_fault() {
+        let mut talk = Talk::default();
+        let early = talk.take_frame(frame(Kind::Reply, 0..0, "x"));
+        assert_eq!(early, Err(Fault::OutOfOrder(Kind::Reply)));
+        let mut talk = talking();
+        for kind in [Kind::Handshake, Kind::Established] {
+            assert_eq!(talk.take_frame(frame(kind, 0..0, "x")), Err(Fault::OutOfOrder(kind)));
+        }
+        talk.take_frame(frame(Kind::Reply, 2..4, "a")).unwrap();
+        assert!(talk.take_frame(frame(Kind::Reply, 2..4, "a")).is_err());
+        assert_eq!(sent(&mut talk), "hello welcome a", "the second answer is not sent");
+    }
+
+    #[test]
+    fn neither_side_is_read_while_the_other_is_slow() {
+        let mut talk = talking();
+        assert!(talk.wants_input());
+        talk.take_input("E".into(), 3);
+        assert!(!talk.wants_input(), "the worker has not been told yet");
+        told(&mut talk);
+        assert!(talk.wants_input() && talk.wants_frames());
+        let long = Bytes::from(vec![0; OUTGOING_BYTES_MAX]);
+        talk.take_frame(Frame { bytes: long, ..frame(Kind::Reply, 2..4, "") }).unwrap();
+        assert!(!talk.wants_frames());
+    }
+
+    #[test]
+    fn a_connection_ends_when_its_incarnations_are_used_up() {
+        let mut talk = talking();
+        for _ in 0..INCARNATION_MAX {
+            assert!(matches!(talk.part(), Next::Resume(_)));
+        }
+        assert_eq!(talk.part(), Next::Over(Lost::Incarnations));
+    }
+}

@@ -1,0 +1,222 @@
+//! The mutants of the failure catalogue: what each breaks, in which worlds it is looked for, or why it
+//! cannot occur here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use blockferry_migration::Faults;
+
+use crate::executor::{MILLIS, SECOND};
+use crate::fault::{Fault, Moment};
+use crate::mutation::{Mutation, Mutations};
+use crate::network::Host;
+use crate::plan::{Plan, Trouble};
+use crate::world::run_plan;
+
+/// Seeds that are tried before a mutant counts as unseen.
+pub const SEEDS_MAX: u64 = 400;
+
+/// A mutant.
+pub struct Mutant {
+    /// Its number in the catalogue.
+    pub name: &'static str,
+    /// What it breaks.
+    pub breaks: &'static str,
+    /// How it is looked for.
+    pub hunt: Hunt,
+}
+
+/// How a mutant is looked for.
+pub enum Hunt {
+    /// In worlds of this trouble.
+    In(Trouble, Mutations),
+    /// In worlds with this plan beside.
+    With(Mutations, fn(u64, &mut Plan)),
+    /// Not here, and why.
+    Elsewhere(&'static str),
+}
+
+impl Mutant {
+    /// The first seed that finds it, and what was seen.
+    #[must_use]
+    pub fn found(&self) -> Option<(u64, String)> {
+        (0..SEEDS_MAX).find_map(|seed| Some((seed, self.seen_in(seed)?)))
+    }
+
+    fn seen_in(&self, seed: u64) -> Option<String> {
+        let (trouble, mutations) = match self.hunt {
+            Hunt::In(trouble, mutations) => (trouble, mutations),
+            Hunt::With(mutations, _) => (Trouble::All, mutations),
+            Hunt::Elsewhere(_) => return None,
+        };
+        let mut plan = Plan::of(seed, trouble);
+        if let Hunt::With(_, tune) = self.hunt {
+            plan.load.overlapping = false;
+            plan.weather.late_max = SECOND;
+            tune(seed, &mut plan);
+        }
+        let run = || run_plan(seed, plan, trouble, mutations, false).violation;
+        catch_unwind(AssertUnwindSafe(run))
+            .unwrap_or_else(|_| Some("a machine panicked".to_owned()))
+    }
+}
+
+fn machine(faults: Faults) -> Mutations {
+    Mutations::from(faults)
+}
+
+fn program(rule: Mutation) -> Mutations {
+    Mutations::from(rule)
+}
+
+fn power(host: Host) -> Fault {
+    Fault::Crash { host, power: true, down: 10 * MILLIS }
+}
+
+fn source_loses_power(seed: u64, plan: &mut Plan) {
+    let moment = Moment::After("checkpointed", 1 + seed % 4, 2 * MILLIS);
+    plan.faults = vec![(moment, power(Host::Source))];
+}
+
+fn source_loses_power_at_any_time(seed: u64, plan: &mut Plan) {
+    plan.faults = vec![(Moment::After("update", 5 + seed % 60, 0), power(Host::Source))];
+}
+
+fn destination_loses_power_after_the_commit(_: u64, plan: &mut Plan) {
+    plan.faults = vec![(Moment::After("committed", 1, 0), power(Host::Destination))];
+}
+
+fn destination_is_killed_when_it_is_ready(seed: u64, plan: &mut Plan) {
+    let crash = Fault::Crash { host: Host::Destination, power: false, down: MILLIS };
+    plan.faults = vec![(Moment::After("ready", 1, seed % 50), crash)];
+}
+
+fn clients_are_cut_off_and_the_owner_loses_power(seed: u64, plan: &mut Plan) {
+    let (a, b) = (Host::Clients, Host::Source);
+    let stall = Fault::Stall { a, b, percent: 100, length: 300 * MILLIS };
+    let cut = Fault::Break { a, b, percent: 100 };
+    let moment = Moment::After("update", 5 + seed % 40, 0);
+    let (number, delay) = (1 + seed % 4, 500 * (seed % 40));
+    plan.faults = vec![
+        (moment, stall),
+        (moment.later(2 * MILLIS), cut),
+        (Moment::After("fenced-source", number, delay), power(Host::Source)),
+        (Moment::After("fenced-destination", number, delay), power(Host::Destination)),
+    ];
+}
+
+fn an_old_copy_write_is_late(seed: u64, plan: &mut Plan) {
+    plan.chunk_leaves = 1;
+    let moment = Moment::After("copied", 1 + seed % 3, 0);
+    let (a, b) = (Host::Controller, Host::Destination);
+    let stall = Fault::Stall { a, b, percent: 100, length: 300 * MILLIS };
+    let cut = Fault::Break { a: Host::Source, b, percent: 100 };
+    plan.faults = vec![(moment, stall), (moment.later(40 * MILLIS), cut)];
+}
+
+fn clients_are_stalled_and_cut_off(seed: u64, plan: &mut Plan) {
+    plan.weather.late_max = 5 * SECOND;
+    let (a, b) = (Host::Clients, Host::Source);
+    let moment = Moment::After("update", 5 + seed % 20, 0);
+    let stall = Fault::Stall { a, b, percent: 100, length: 300 * MILLIS };
+    let cut = Fault::Break { a, b, percent: 100 };
+    plan.faults = vec![(moment, stall), (moment.later(5 * MILLIS), cut)];
+}
+
+const NONE: Faults = Faults {
+    claim_without_waiting: false,
+    skip_mirror: false,
+    mirror_above_reserved: false,
+    forget_dirty: false,
+    unordered_updates: false,
+    begin_unseen: false,
+};
+
+/// All of them, in the catalogue's order.
+#[must_use]
+pub fn all() -> Vec<Mutant> {
+    use Hunt::{Elsewhere, In, With};
+    use Mutation as M;
+    use Trouble::{All, Disk, Network, None};
+    let unwaited = Faults { claim_without_waiting: true, ..NONE };
+    let unordered = Faults { unordered_updates: true, ..NONE };
+    let above = Faults { mirror_above_reserved: true, ..NONE };
+    let unseen = Faults { begin_unseen: true, ..NONE };
+    let of = |name, breaks, hunt| Mutant { name, breaks, hunt };
+    vec![
+        of("m1", "the copier reads beside updates", In(None, machine(unwaited))),
+        of("m2", "W passes a write before it is done", In(None, program(M::AddressBeforeWrite))),
+        of("m3", "mirrored after the answer", In(None, program(M::AnswerBeforeMirror))),
+        of(
+            "m4",
+            "what is dirty is forgotten by a restart",
+            With(program(M::LogForgotten), source_loses_power),
+        ),
+        of(
+            "m5",
+            "the log is cleared without a flush",
+            With(program(M::LogWithoutFlush), source_loses_power),
+        ),
+        of("m6", "clean when sent", In(All, program(M::CleanAtSend))),
+        of(
+            "m7",
+            "copy writes known by address alone",
+            With(program(M::EpochIgnored), an_old_copy_write_is_late),
+        ),
+        of(
+            "m8",
+            "sent again without a fence",
+            With(program(M::ReplayWithoutFence), clients_are_stalled_and_cut_off),
+        ),
+        of("m9", "answered requests sent again", In(Network, program(M::AnsweredSentAgain))),
+        of(
+            "m10",
+            "FUA lost on the way",
+            With(program(M::FuaDropped), clients_are_cut_off_and_the_owner_loses_power),
+        ),
+        of(
+            "m11",
+            "commit before the destination's flush",
+            With(program(M::FlushBeforeWriteThrough), destination_loses_power_after_the_commit),
+        ),
+        of("m12", "forwarding before the commit", In(None, program(M::ForwardBeforeRecord))),
+        of(
+            "m14",
+            "owner without a proof",
+            With(program(M::OwnerWithoutProof), destination_is_killed_when_it_is_ready),
+        ),
+        of("m17", "overlapping updates unordered", In(None, machine(unordered))),
+        of(
+            "m18",
+            "flushes answered by the switch",
+            With(program(M::FlushInSwitch), source_loses_power_at_any_time),
+        ),
+        of(
+            "m19",
+            "a refusal reaches the client",
+            Elsewhere(
+                "no server refuses a living path here; `a_client_never_hears_that_a_server_shuts_down_or_is_not_the_owner` stops real ones",
+            ),
+        ),
+        of("m20", "a read error is zeroes", In(Disk, program(M::ReadErrorIgnored))),
+        of("m21", "mirrored above W", In(None, machine(above))),
+        of(
+            "m22",
+            "terms are not durable",
+            Elsewhere("the controller of the simulation keeps nothing and has no term"),
+        ),
+        of(
+            "m23",
+            "records without a checksum",
+            Elsewhere("records are values here; `crates/journal` cuts and flips every byte"),
+        ),
+        of(
+            "m24",
+            "R compared outside the lock",
+            Elsewhere("the comparison and the record are one call of the machine; it shows as m1"),
+        ),
+        of("m25", "trims are not mirrored", In(None, program(M::TrimNotMirrored))),
+        of("m26", "the last short leaf is left out", In(None, program(M::LastLeafSkipped))),
+        of("m27", "updates from before the migration are missed", In(None, machine(unseen))),
+        of("C4", "a mirror error reaches the client", In(Disk, program(M::MirrorErrorToClient))),
+    ]
+}

@@ -1,0 +1,224 @@
+//! Where a worker takes its clients from: its keeper.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use blockferry_keeper::{Channel, ClientId, PROTOCOL, Resume, ToKeeper, ToWorker};
+use blockferry_nbd_session::{KeptEnd, Limits, Peer, resume, serve_kept};
+use blockferry_path::Missing;
+use futures_util::FutureExt;
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::exports::RouteExports;
+
+/// A keeper that has said nothing yet.
+pub(crate) struct Reception {
+    channel: Channel,
+}
+
+/// What the keeper begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Beginning {
+    /// How many workers there have been.
+    pub(crate) run: u64,
+    /// Where clients connect.
+    pub(crate) listen: String,
+    /// Where the last one listened for control; empty for the first one.
+    pub(crate) control: String,
+}
+
+/// See the module.
+pub(crate) struct Desk {
+    channel: Arc<Channel>,
+    sessions: TaskTracker,
+    leaving: Leaving,
+}
+
+/// Whether connections that end with this process end for their clients, too.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leaving {
+    for_good: Arc<AtomicBool>,
+}
+
+impl Leaving {
+    /// As it is without a keeper.
+    pub(crate) fn for_good() -> Self {
+        Self { for_good: Arc::new(AtomicBool::new(true)) }
+    }
+
+    pub(crate) fn is_for_good(&self) -> bool {
+        self.for_good.load(Ordering::SeqCst)
+    }
+}
+
+impl Reception {
+    /// Says hello to the keeper that has started this process.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) async fn greet() -> Result<Self> {
+        let channel = Channel::inherited().context("--worker is for keepers to use")?;
+        channel.send(&ToKeeper::Hello(PROTOCOL).encode(), None).await.context("the keeper")?;
+        Ok(Self { channel })
+    }
+
+    /// Waits until nobody else has what this process has to open. `None` when that is not to be.
+    ///
+    /// # Errors
+    /// What the keeper said instead.
+    pub(crate) async fn wait(&self) -> Result<Option<Beginning>> {
+        let Some((said, _)) = hear(&self.channel).await? else { return Ok(None) };
+        match said {
+            ToWorker::Begin { run, listen, control } => {
+                Ok(Some(Beginning { run, listen, control }))
+            }
+            other => bail!("the keeper began with {other:?}"),
+        }
+    }
+
+    /// Everything is open, the control API at this address.
+    ///
+    /// # Errors
+    /// When the keeper is gone.
+    pub(crate) async fn open(self, control: String) -> Result<Desk> {
+        self.channel.send(&ToKeeper::Ready(control).encode(), None).await.context("the keeper")?;
+        let (channel, sessions) = (Arc::new(self.channel), TaskTracker::new());
+        Ok(Desk { channel, sessions, leaving: Leaving::default() })
+    }
+}
+
+impl Desk {
+    /// Whether its clients go with it when it leaves; known when it does.
+    pub(crate) fn leaving(&self) -> Leaving {
+        self.leaving.clone()
+    }
+
+    /// Serves the keeper's clients until `shutdown` is cancelled, by itself or by the keeper, and the
+    /// last connection has ended here; or until the keeper is gone.
+    pub(crate) async fn run(
+        self,
+        exports: Arc<RouteExports>,
+        limits: Arc<Limits>,
+        shutdown: CancellationToken,
+    ) {
+        let work = Work { desk: &self, exports, limits, shutdown: &shutdown };
+        let all_ended = async {
+            shutdown.cancelled().await;
+            self.sessions.close();
+            self.sessions.wait().await;
+        };
+        tokio::select! {
+            () = work.serve() => {}
+            () = all_ended => {}
+        }
+    }
+}
+
+struct Work<'a> {
+    desk: &'a Desk,
+    exports: Arc<RouteExports>,
+    limits: Arc<Limits>,
+    shutdown: &'a CancellationToken,
+}
+
+impl Work<'_> {
+    /// Does what the keeper says until it is gone.
+    async fn serve(self) {
+        // No request of anybody begins before all clients of another process are here.
+        let mut expected: Vec<Missing> = self.exports.expect_all();
+        let mut resumed = 0;
+        loop {
+            let (said, socket) = match hear(&self.desk.channel).await {
+                Ok(Some(said)) => said,
+                Ok(None) => return tracing::error!("the keeper is gone, and the clients with it"),
+                Err(error) => return tracing::error!("{error:#}"),
+            };
+            match (said, socket) {
+                (ToWorker::Resume(client, peer, resume), Some(socket)) => {
+                    resumed += 1;
+                    self.resume(client, peer, resume, socket);
+                }
+                (ToWorker::Client(client, peer), Some(socket)) => self.begin(client, peer, socket),
+                (ToWorker::Complete, _) => {
+                    expected.clear();
+                    tracing::info!(resumed, "serving the keeper's clients");
+                }
+                (ToWorker::HandOver, _) => self.leave(false),
+                (ToWorker::ShutDown, _) => self.leave(true),
+                (other, _) => tracing::error!(?other, "the keeper says something strange"),
+            }
+        }
+    }
+
+    fn leave(&self, for_good: bool) {
+        self.desk.leaving.for_good.fetch_or(for_good, Ordering::SeqCst);
+        self.shutdown.cancel();
+    }
+
+    fn begin(&self, client: ClientId, peer: Option<SocketAddr>, socket: OwnedFd) {
+        let (exports, limits) = (self.exports.clone(), Arc::clone(&self.limits));
+        let shutdown = self.shutdown.clone();
+        self.attend(client, async move {
+            match connected(socket) {
+                Some(stream) => serve_kept(stream, named(peer), exports, limits, shutdown).await,
+                None => KeptEnd::Cut,
+            }
+        });
+    }
+
+    fn resume(&self, client: ClientId, peer: Option<SocketAddr>, left: Resume, socket: OwnedFd) {
+        let resumed = self.exports.resume(&left);
+        let (limits, shutdown) = (Arc::clone(&self.limits), self.shutdown.clone());
+        self.attend(client, async move {
+            let resumed = match resumed {
+                Ok(resumed) => resumed,
+                Err(error) => {
+                    tracing::error!("a client cannot be gone on with: {error:#}");
+                    return KeptEnd::Cut;
+                }
+            };
+            match connected(socket) {
+                Some(stream) => resume(stream, named(peer), resumed, limits, shutdown).await,
+                None => KeptEnd::Cut,
+            }
+        });
+    }
+
+    /// Tells the keeper when the connection is over for its client, which it also is when its task
+    /// panics. Otherwise its end here is that of this process's part in it.
+    fn attend(&self, client: ClientId, session: impl Future<Output = KeptEnd> + Send + 'static) {
+        let (channel, leaving) = (Arc::clone(&self.desk.channel), self.desk.leaving());
+        self.desk.sessions.spawn(async move {
+            let end = AssertUnwindSafe(session).catch_unwind().await.unwrap_or(KeptEnd::Cut);
+            let cut = match end {
+                KeptEnd::Left if !leaving.is_for_good() => return,
+                KeptEnd::Left | KeptEnd::Closed => false,
+                KeptEnd::Cut => true,
+            };
+            // A keeper that is gone needs not be told.
+            let _ = channel.send(&ToKeeper::Ended { client, cut }.encode(), None).await;
+        });
+    }
+}
+
+type Said = (ToWorker, Option<OwnedFd>);
+
+async fn hear(channel: &Channel) -> Result<Option<Said>> {
+    let Some(packet) = channel.receive().await.context("the keeper")? else { return Ok(None) };
+    let said = ToWorker::decode(packet.bytes).context("the keeper")?;
+    Ok(Some((said, packet.socket)))
+}
+
+fn connected(socket: OwnedFd) -> Option<UnixStream> {
+    UnixStream::from_std(socket.into()).ok()
+}
+
+fn named(peer: Option<SocketAddr>) -> Peer {
+    peer.map_or(Peer::Unix, Peer::Tcp)
+}
