@@ -1,5 +1,6 @@
 //! The switch's keeper: the process that has the clients' sockets. See [`blockferry_keeper`].
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::env;
 use std::io;
@@ -7,14 +8,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use blockferry_keeper::{Admitted, Door, Keeper, Outcome, Program, Wish};
-use blockferry_nbd_session::{Limits, Listener, Peer, Stream};
+use blockferry_keeper::{
+    Admitted, ClientId, Door, Estate, Handover, Keeper, Outcome, Program, Wish,
+};
+use blockferry_nbd_session::{Address, Limits, Listener, Peer, Stream};
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::succession::{self, Inheritance};
 
+/// What is left beside the clients' sockets: the listener, and how each conversation stands.
+const DESCRIPTORS_BESIDE: usize = 2;
 /// Signals that wait to be obeyed.
 const WISHES_MAX: usize = 16;
 
@@ -23,24 +29,23 @@ const WISHES_MAX: usize = 16;
 /// # Errors
 /// What could not be bound or started. A worker that cannot begin tells why itself.
 pub async fn keep(config: &Config) -> Result<u8> {
-    let wishes = wishes()?;
-    let listener = Listener::bind(&config.listen).await?;
-    let listen = listener.address().to_string();
-    let door = FrontDoor { listener, limits: Limits::default() };
-    let on_disk = program().context("the path of this program")?;
-    let command = move |program| {
-        let mut command = match program {
-            Program::OnDisk => Command::new(&on_disk),
-            // What a process that has just been forked still runs.
-            Program::Own => Command::new("/proc/self/exe"),
-        };
-        command.args(env::args_os().skip(1)).arg("--worker");
-        command
-    };
-    let keeper = Keeper::new(door, listen, command, |door| door.listener.announce())
+    let room = succession::room();
+    let wishes = wishes(if room.is_some() { Wish::Leave } else { Wish::ShutDown })?;
+    let inheritance = succession::inherit().unwrap_or_else(|error| {
+        tracing::error!("clients are lost: {error:#}");
+        None
+    });
+    let (door, inherited) = FrontDoor::open(&config.listen, inheritance).await?;
+    let listen = door.listener.address().to_string();
+    let keeper = Keeper::new(door, listen, command()?, FrontDoor::announce)
         .that_forgets_answers(config.replay_answered);
+    let keeper = match inherited {
+        Some((estate, clients)) => keeper.that_inherits(estate, clients),
+        None => keeper,
+    };
     match keeper.run(wishes).await {
         Outcome::Ended => Ok(0),
+        Outcome::Left(handover) => leave(*handover, room.unwrap_or_default()).map(|()| 0),
         Outcome::NeverServed(Some(status)) => Ok(status
             .code()
             .and_then(|code| u8::try_from(code).ok())
@@ -50,10 +55,86 @@ pub async fn keep(config: &Config) -> Result<u8> {
     }
 }
 
+/// How a worker is started.
+fn command() -> Result<impl FnMut(Program) -> Command> {
+    let on_disk = program().context("the path of this program")?;
+    Ok(move |program| {
+        let mut command = match program {
+            Program::OnDisk => Command::new(&on_disk),
+            // What a process that has just been forked still runs.
+            Program::Own => Command::new("/proc/self/exe"),
+        };
+        command.args(env::args_os().skip(1)).arg("--worker");
+        for variable in succession::ENVIRONMENT {
+            command.env_remove(variable);
+        }
+        command
+    })
+}
+
+/// Leaves the clients with the service manager; those for whom it has no room lose their connection.
+fn leave(handover: Handover<FrontDoor>, room: usize) -> Result<()> {
+    let Handover { door, estate, sockets } = handover;
+    let left = sockets.len().min(room.saturating_sub(DESCRIPTORS_BESIDE));
+    if left < sockets.len() {
+        tracing::error!(
+            left,
+            of = sockets.len(),
+            "the service manager has no room for all clients"
+        );
+    }
+    let sockets = sockets.into_iter().take(left);
+    let sockets: Vec<_> = sockets
+        .map(|(client, socket)| Ok((client, socket.into_descriptor()?)))
+        .collect::<io::Result<_>>()?;
+    succession::leave(&estate, &door.listener.into_descriptor()?, &sockets)?;
+    tracing::info!(clients = sockets.len(), "the clients are left to the next process");
+    Ok(())
+}
+
 /// Where clients come in.
 struct FrontDoor {
     listener: Listener,
     limits: Limits,
+}
+
+type Clients = HashMap<ClientId, Admitted<Stream>>;
+
+impl FrontDoor {
+    /// The door that was left, or a new one where another address is wanted now; with the clients.
+    async fn open(
+        wanted: &Address,
+        left: Option<Inheritance>,
+    ) -> Result<(Self, Option<(Estate, Clients)>)> {
+        let limits = Limits::default();
+        let Some(Inheritance { estate, listener, sockets }) = left else {
+            return Ok((Self { listener: Listener::bind(wanted).await?, limits }, None));
+        };
+        let was = estate.listen.parse().ok().filter(|was| is_at(wanted, was));
+        let listener = match was {
+            Some(was) => Listener::adopt(listener, was)?,
+            None => Listener::bind(wanted).await?,
+        };
+        let door = Self { listener, limits };
+        let clients = sockets.into_iter().filter_map(|(client, socket)| {
+            let socket = Stream::adopt(socket).ok()?;
+            Some((client, door.admitted(socket)?))
+        });
+        let clients = clients.collect();
+        Ok((door, Some((estate, clients))))
+    }
+
+    fn announce(&self) {
+        self.listener.announce();
+        succession::ready();
+    }
+
+    /// As a client that came in at this door, if there is room for it.
+    fn admitted(&self, socket: Stream) -> Option<Admitted<Stream>> {
+        let place = self.listener.enter(&socket, &self.limits)?;
+        let peer = address(socket.peer());
+        Some(Admitted { socket, peer, place: Box::new(place) })
+    }
 }
 
 impl Door for FrontDoor {
@@ -73,6 +154,14 @@ impl Door for FrontDoor {
     }
 }
 
+/// Whether a listener is where it is wanted; port 0 is any.
+fn is_at(wanted: &Address, was: &Address) -> bool {
+    match (wanted, was) {
+        (Address::Tcp(host, 0), Address::Tcp(was, _)) => host == was,
+        (wanted, was) => wanted == was,
+    }
+}
+
 fn address(peer: Peer) -> Option<SocketAddr> {
     match peer {
         Peer::Tcp(address) => Some(address),
@@ -89,11 +178,12 @@ fn program() -> io::Result<PathBuf> {
     }
 }
 
-/// What operators want, by signals: SIGTERM and SIGINT, and SIGHUP.
-fn wishes() -> Result<mpsc::Receiver<Wish>> {
+/// What operators want, by signals: SIGTERM, which is also how a service manager ends its services,
+/// and SIGINT and SIGHUP.
+fn wishes(terminate: Wish) -> Result<mpsc::Receiver<Wish>> {
     let (sender, receiver) = mpsc::channel(WISHES_MAX);
     for (kind, wish) in [
-        (SignalKind::terminate(), Wish::ShutDown),
+        (SignalKind::terminate(), terminate),
         (SignalKind::interrupt(), Wish::ShutDown),
         (SignalKind::hangup(), Wish::Reload),
     ] {
@@ -112,6 +202,7 @@ async fn pass_on(
         signals.recv().await?;
         match wish {
             Wish::ShutDown => tracing::info!("ending: requests under way are answered"),
+            Wish::Leave => tracing::info!("ending: the clients are left to the next process"),
             Wish::Reload => tracing::info!("another worker takes over"),
         }
         wishes.send(wish).await.ok()?;

@@ -27,6 +27,7 @@ mod prepare;
 mod route;
 mod routes;
 mod server;
+mod succession;
 mod watch;
 
 pub use api::{KeeperStatus, NewRoute, SwitchStatus};

@@ -1,7 +1,7 @@
 //! The keeper itself: clients come in, workers come and go, and each client always has one.
 
+use std::collections::HashMap;
 use std::future::pending;
-use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,11 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
-use crate::message::{PROTOCOL, ToKeeper, ToWorker};
-use crate::seat::ClientSocket;
+use crate::door::{Admitted, Door, Handover, Outcome, Wish};
+use crate::estate::Estate;
+use crate::message::{ClientId, PROTOCOL, ToKeeper, ToWorker};
 use crate::seats::Seats;
-use crate::supervision::{Effect, Program, Run, Supervision};
+use crate::supervision::{Effect, Ending, Program, Run, Supervision};
 use crate::worker::{News, Worker};
 
 /// Workers' news that wait to be heard.
@@ -20,45 +21,9 @@ const NEWS_MAX: usize = 1024;
 /// How long clients may take to take their last answers when the keeper ends.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
-/// Where clients come in.
-pub trait Door: Send + Sync + 'static {
-    /// Their sockets.
-    type Socket: ClientSocket;
-
-    /// The next client, within whatever bounds there are. Cancelling the wait loses none.
-    fn admit(&self) -> impl Future<Output = Admitted<Self::Socket>> + Send;
-}
-
-/// A client that came in.
-pub struct Admitted<S> {
-    /// Its socket.
-    pub socket: S,
-    /// Who it is, over a network.
-    pub peer: Option<SocketAddr>,
-    /// Its place within the bounds; dropped when it has gone.
-    pub place: Box<dyn Send>,
-}
-
-/// What an operator wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Another worker, from the program that there is now.
-    Reload,
-    /// The end, in order.
-    ShutDown,
-}
-
-/// How a keeper ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// As it was told to.
-    Ended,
-    /// No worker was ever able to serve; the last ended so, if it could be started at all.
-    NeverServed(Option<ExitStatus>),
-}
-
 /// See the module.
 pub struct Keeper<D: Door, C> {
+    /// There until everything is to end.
     door: Option<D>,
     listen: String,
     /// Where the last worker listened for control.
@@ -70,9 +35,16 @@ pub struct Keeper<D: Door, C> {
     workers: Vec<(Run, Worker)>,
     news: mpsc::Sender<News>,
     last_exit: Option<ExitStatus>,
-    outcome: Option<Outcome>,
-    /// Called when a worker serves for the first time.
-    announce: fn(&D),
+    over: Option<Over>,
+    /// Called when this keeper's first worker serves.
+    announce: Option<fn(&D)>,
+}
+
+/// Nothing more is to be done for any worker.
+#[derive(Clone, Copy)]
+enum Over {
+    Finished,
+    NeverServed,
 }
 
 /// Something that the keeper has to deal with.
@@ -99,9 +71,22 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
             // Replaced when it runs.
             news: mpsc::channel(1).0,
             last_exit: None,
-            outcome: None,
-            announce,
+            over: None,
+            announce: Some(announce),
         }
+    }
+
+    /// Goes on with what another keeper has left, and those of its clients whose sockets are there.
+    #[must_use]
+    pub fn that_inherits(
+        mut self,
+        estate: Estate,
+        sockets: HashMap<ClientId, Admitted<D::Socket>>,
+    ) -> Self {
+        self.control.clone_from(&estate.control);
+        self.supervision = self.supervision.that_inherits();
+        self.seats.inherit(estate, sockets);
+        self
     }
 
     /// Commits a fault on purpose: see [`Talk::that_forgets_answers`](crate::Talk).
@@ -113,7 +98,7 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
 
     /// Runs until `wishes` asks for the end, or no worker can serve. Runs on a single thread as well
     /// as on several.
-    pub async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) -> Outcome {
+    pub async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) -> Outcome<D> {
         let (news, mut hear) = mpsc::channel(NEWS_MAX);
         self.news = news;
         loop {
@@ -121,13 +106,30 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
             while let Some(effect) = self.supervision.next_effect() {
                 self.carry_out(effect);
             }
-            if let Some(outcome) = self.outcome {
-                // Who does not take its last answers in time goes without them.
-                let _ = timeout(FAREWELL_MAX, self.seats.all_gone()).await;
-                return outcome;
+            if let Some(over) = self.over {
+                return self.conclude(over).await;
             }
             let event = self.next_event(&mut wishes, &mut hear).await;
             self.apply(event);
+        }
+    }
+
+    async fn conclude(mut self, over: Over) -> Outcome<D> {
+        let left = match (over, self.door.take()) {
+            (Over::Finished, Some(door)) => Some((door, self.seats.leave().await)),
+            _ => None,
+        };
+        // Who does not take its last answers in time goes without them.
+        let _ = timeout(FAREWELL_MAX, self.seats.all_gone()).await;
+        match (over, left) {
+            (Over::NeverServed, _) => Outcome::NeverServed(self.last_exit),
+            (Over::Finished, None) => Outcome::Ended,
+            (Over::Finished, Some((door, (clients, sockets)))) => {
+                let (clock, next) = self.seats.counts();
+                let (listen, control) = (self.listen, self.control);
+                let estate = Estate { listen, control, clock, next, clients };
+                Outcome::Left(Box::new(Handover { door, estate, sockets }))
+            }
         }
     }
 
@@ -137,11 +139,12 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
         hear: &mut mpsc::Receiver<News>,
     ) -> Event<D::Socket> {
         let deadline = self.supervision.deadline();
+        let open = !self.supervision.is_ending();
         tokio::select! {
             Some(news) = hear.recv() => Event::News(news),
             Some(wish) = wishes.recv() => Event::Wish(wish),
             () = self.seats.changed() => Event::SeatChanged,
-            admitted = admit(self.door.as_ref()) => Event::Came(admitted),
+            admitted = admit(self.door.as_ref().filter(|_| open)) => Event::Came(admitted),
             () = until(deadline) => Event::Time,
         }
     }
@@ -168,10 +171,13 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
             Event::Wish(Wish::Reload) => self.supervision.reload(),
             Event::Wish(Wish::ShutDown) => {
                 self.door = None;
-                self.supervision.shut_down(now);
+                self.supervision.end(Ending::ForGood, now);
                 self.seats.dismiss_the_waiting();
             }
-            Event::SeatChanged if self.supervision.is_ending() => self.seats.dismiss_the_waiting(),
+            Event::Wish(Wish::Leave) => self.supervision.end(Ending::ToAnother, now),
+            Event::SeatChanged if self.supervision.is_ending_for_good() => {
+                self.seats.dismiss_the_waiting();
+            }
             Event::SeatChanged | Event::Time => {}
         }
     }
@@ -211,10 +217,10 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
             Effect::Refused(run) => {
                 tracing::error!(run, "the new worker did not start; the present one goes on");
             }
-            Effect::Finish => self.outcome = Some(Outcome::Ended),
+            Effect::Finish => self.over = Some(Over::Finished),
             Effect::GiveUp => {
                 self.seats.dismiss_the_waiting();
-                self.outcome = Some(Outcome::NeverServed(self.last_exit));
+                self.over = Some(Over::NeverServed);
             }
         }
     }
@@ -230,10 +236,8 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
     }
 
     fn serve(&mut self, run: Run) {
-        if let Some(door) = &self.door
-            && run == 1
-        {
-            (self.announce)(door);
+        if let (Some(door), Some(announce)) = (&self.door, self.announce.take()) {
+            announce(door);
         }
         let Some(worker) = find(&self.workers, run) else { return };
         let resumed = self.seats.resume_all(run, worker);

@@ -19,6 +19,8 @@
 
 mod arrivals;
 mod channel;
+mod door;
+mod estate;
 mod frame;
 mod keeper;
 mod message;
@@ -33,11 +35,13 @@ mod worker;
 
 pub use arrivals::{Arrivals, TooMany};
 pub use channel::{Channel, Packet};
+pub use door::{Admitted, Door, Handover, Outcome, Wish};
+pub use estate::{BadEstate, Estate};
 pub use frame::{
     FRAME_BYTES_MAX, Frame, FrameDecoder, FrameError, FrameHeader, HEADER_BYTES, Kind,
     PASS_BYTES_MAX,
 };
-pub use keeper::{Admitted, Door, Keeper, Outcome, Wish};
+pub use keeper::Keeper;
 pub use message::{BadMessage, ClientId, MESSAGE_BYTES_MAX, PROTOCOL, ToKeeper, ToWorker};
 pub use retained::{NotKept, PIECES_MAX, RETAINED_BYTES_MAX};
 pub use seat::ClientSocket;

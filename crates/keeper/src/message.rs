@@ -166,23 +166,23 @@ impl ToKeeper {
     }
 }
 
-fn put_peer(out: &mut Vec<u8>, peer: Option<SocketAddr>) {
+pub(crate) fn put_peer(out: &mut Vec<u8>, peer: Option<SocketAddr>) {
     put_text(out, &peer.map(|peer| peer.to_string()).unwrap_or_default());
 }
 
-fn get_peer(packet: &mut Bytes) -> Result<Option<SocketAddr>, BadMessage> {
+pub(crate) fn get_peer(packet: &mut Bytes) -> Result<Option<SocketAddr>, BadMessage> {
     let text = get_text(packet)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(bad) }
 }
 
 /// Addresses are far shorter than what fits; nothing else is text here.
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
     out.put_u8(length);
     out.put_slice(&text.as_bytes()[..usize::from(length)]);
 }
 
-fn get_text(packet: &mut Bytes) -> Result<String, BadMessage> {
+pub(crate) fn get_text(packet: &mut Bytes) -> Result<String, BadMessage> {
     let length = usize::from(packet.try_get_u8().map_err(bad)?);
     if packet.len() < length {
         return Err(BadMessage);
@@ -190,7 +190,7 @@ fn get_text(packet: &mut Bytes) -> Result<String, BadMessage> {
     String::from_utf8(packet.split_to(length).into()).map_err(bad)
 }
 
-fn bad<E>(_: E) -> BadMessage {
+pub(crate) fn bad<E>(_: E) -> BadMessage {
     BadMessage
 }
 

@@ -23,6 +23,21 @@ const RECEIVE_BYTES_MIN: usize = 32 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Clock(AtomicU64);
 
+impl Clock {
+    pub(crate) fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Goes on with another keeper's.
+    pub(crate) fn go_on_at(&self, now: u64) {
+        self.0.fetch_max(now, Ordering::Relaxed);
+    }
+
+    fn tick(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
 /// Why the bytes have stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PumpEnd {
@@ -167,7 +182,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Pump<C> {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(0)) => self.talk.end_input(),
             Poll::Ready(Ok(_)) => {
-                let arrival = clock.0.fetch_add(1, Ordering::Relaxed);
+                let arrival = clock.tick();
                 self.talk.take_input(self.from_client.split().freeze(), arrival);
             }
             Poll::Ready(Err(error)) => return Err(PumpEnd::ClientGone(error)),

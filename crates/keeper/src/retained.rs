@@ -49,6 +49,24 @@ impl Piece {
 }
 
 impl Retained {
+    /// What another keeper has kept, of which a worker may have begun so many bytes.
+    pub(crate) fn begun_until(begun: u64, pieces: Vec<(u64, Bytes)>) -> Self {
+        let mut kept = Self::default();
+        pieces.into_iter().for_each(|(arrival, bytes)| kept.push(bytes, arrival));
+        kept.begun = begun.min(kept.end);
+        kept
+    }
+
+    /// How much any worker may have begun.
+    pub(crate) const fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// What is kept, with its arrivals.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (u64, Bytes)> {
+        self.pieces.values().map(|piece| (piece.arrival, piece.bytes.clone()))
+    }
+
     /// Keeps what the client sent next. `arrival` grows with every piece, over all clients.
     pub(crate) fn push(&mut self, bytes: Bytes, arrival: u64) {
         let length = bytes.len() as u64;

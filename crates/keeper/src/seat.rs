@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::message::ClientId;
 use crate::pump::{Clock, Pump, PumpEnd};
-use crate::talk::Next;
+use crate::talk::{Next, Talk};
 
 /// How long the last answers may take to be taken.
 const FAREWELL_MAX: Duration = Duration::from_secs(30);
@@ -23,13 +23,15 @@ pub trait ClientSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 /// What a seat is told.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum Order<C> {
     /// Here is a worker that serves the client.
     Serve(UnixStream),
     /// The worker is dead.
     Drain,
     /// The connection is over.
     Dismiss { cut: bool },
+    /// Another keeper goes on with the client, whom no worker has.
+    Leave(oneshot::Sender<(C, Talk)>),
 }
 
 /// The worker has gone; how the client can go on.
@@ -43,16 +45,17 @@ pub(crate) struct Seat<C> {
     pub(crate) client: ClientId,
     pub(crate) pump: Pump<C>,
     pub(crate) clock: Arc<Clock>,
-    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) orders: mpsc::Receiver<Order<C>>,
     pub(crate) reports: mpsc::Sender<Parted>,
     /// Given back at the end.
     pub(crate) _place: Box<dyn Send>,
 }
 
 /// What is left to be done.
-enum Then {
+enum Then<C> {
     GoOn,
     Leave,
+    LeaveTo(oneshot::Sender<(C, Talk)>),
     Cut,
 }
 
@@ -69,6 +72,8 @@ impl<C: ClientSocket> Seat<C> {
                 Then::GoOn => {}
                 Then::Leave => return,
                 Then::Cut => return self.pump.client.cut(),
+                // A keeper that is gone needs no client.
+                Then::LeaveTo(heir) => return drop(heir.send((self.pump.client, self.pump.talk))),
             }
             if dismissed && !self.pump.is_attached() {
                 return self.farewell().await;
@@ -76,7 +81,7 @@ impl<C: ClientSocket> Seat<C> {
         }
     }
 
-    fn obey(&mut self, order: Option<Order>, dismissed: &mut bool) -> Then {
+    fn obey(&mut self, order: Option<Order<C>>, dismissed: &mut bool) -> Then<C> {
         match order {
             Some(Order::Serve(worker)) => self.pump.attach(worker),
             Some(Order::Drain) => self.pump.drain(),
@@ -86,12 +91,13 @@ impl<C: ClientSocket> Seat<C> {
                 self.pump.drain();
             }
             Some(Order::Dismiss { cut: true }) => return Then::Cut,
+            Some(Order::Leave(heir)) => return Then::LeaveTo(heir),
             None => return Then::Leave,
         }
         Then::GoOn
     }
 
-    async fn ended(&mut self, end: PumpEnd, dismissed: bool) -> Then {
+    async fn ended(&mut self, end: PumpEnd, dismissed: bool) -> Then<C> {
         match end {
             PumpEnd::WorkerGone if dismissed => return Then::GoOn,
             PumpEnd::WorkerGone => {}

@@ -7,10 +7,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinSet};
 
-use crate::keeper::Admitted;
+use crate::door::Admitted;
+use crate::estate::{Estate, Left};
 use crate::message::{ClientId, ToWorker};
 use crate::pump::{Clock, Pump};
 use crate::seat::{ClientSocket, Order, Parted, Seat};
@@ -25,20 +26,19 @@ const REPORTS_MAX: usize = 1024;
 
 /// See the module.
 pub(crate) struct Seats<S> {
-    entries: BTreeMap<ClientId, Entry>,
+    entries: BTreeMap<ClientId, Entry<S>>,
     next: ClientId,
     clock: Arc<Clock>,
     reports: (mpsc::Sender<Parted>, mpsc::Receiver<Parted>),
     tasks: JoinSet<()>,
     /// The client of each task.
     clients: HashMap<Id, ClientId>,
-    socket: std::marker::PhantomData<fn(S)>,
     pub(crate) forget_answers: bool,
 }
 
-struct Entry {
+struct Entry<S> {
     peer: Option<SocketAddr>,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<Order<S>>,
     place: Place,
 }
 
@@ -64,20 +64,62 @@ impl<S: ClientSocket> Seats<S> {
             reports: mpsc::channel(REPORTS_MAX),
             tasks: JoinSet::new(),
             clients: HashMap::new(),
-            socket: std::marker::PhantomData,
             forget_answers: false,
         }
     }
 
     /// Takes a client in.
     pub(crate) fn add(&mut self, admitted: Admitted<S>) -> ClientId {
-        let Admitted { socket, peer, place } = admitted;
         let client = self.next;
         self.next += 1;
+        self.seat(client, admitted, Talk::default(), Place::New);
+        client
+    }
+
+    /// Takes in what another keeper has left; clients whose sockets are gone are gone.
+    pub(crate) fn inherit(&mut self, estate: Estate, mut sockets: HashMap<ClientId, Admitted<S>>) {
+        self.clock.go_on_at(estate.clock);
+        self.next = self.next.max(estate.next);
+        for Left { client, mut talk, .. } in estate.clients {
+            let Some(admitted) = sockets.remove(&client) else { continue };
+            match talk.part() {
+                Next::Fresh => self.seat(client, admitted, talk, Place::New),
+                Next::Resume(resume) => self.seat(client, admitted, talk, Place::Left(resume)),
+                Next::Over(lost) => {
+                    tracing::error!(client, "a client cannot be gone on with: {lost}")
+                }
+            }
+        }
+    }
+
+    /// Leaves every client whom no worker has to another keeper; the others have been dismissed.
+    pub(crate) async fn leave(&mut self) -> (Vec<Left>, Vec<(ClientId, S)>) {
+        let (mut clients, mut sockets) = (Vec::new(), Vec::new());
+        for (client, entry) in &mut self.entries {
+            if matches!(entry.place, Place::New | Place::Left(_)) {
+                let (heir, left) = oneshot::channel();
+                entry.order(Order::Leave(heir));
+                entry.place = Place::Dismissed;
+                // A client that has just gone leaves nothing.
+                let Ok((socket, talk)) = left.await else { continue };
+                clients.push(Left { client: *client, peer: entry.peer, talk });
+                sockets.push((*client, socket));
+            }
+        }
+        (clients, sockets)
+    }
+
+    /// How much was received so far, and the number of the next client.
+    pub(crate) fn counts(&self) -> (u64, ClientId) {
+        (self.clock.now(), self.next)
+    }
+
+    fn seat(&mut self, client: ClientId, admitted: Admitted<S>, talk: Talk, at: Place) {
+        let Admitted { socket, peer, place } = admitted;
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
         let seat = Seat {
             client,
-            pump: Pump::new(socket, Talk::default().that_forgets_answers(self.forget_answers)),
+            pump: Pump::new(socket, talk.that_forgets_answers(self.forget_answers)),
             clock: Arc::clone(&self.clock),
             orders: receiver,
             reports: self.reports.0.clone(),
@@ -85,8 +127,7 @@ impl<S: ClientSocket> Seats<S> {
         };
         let task = self.tasks.spawn(seat.run());
         self.clients.insert(task.id(), client);
-        self.entries.insert(client, Entry { peer, orders, place: Place::New });
-        client
+        self.entries.insert(client, Entry { peer, orders, place: at });
     }
 
     /// How many clients are with a worker, dead or alive.
@@ -163,7 +204,7 @@ impl<S: ClientSocket> Seats<S> {
 
     /// This worker is dead.
     pub(crate) fn drain(&self, run: Run) {
-        let with = |entry: &&Entry| matches!(entry.place, Place::With(with) if with == run);
+        let with = |entry: &&Entry<S>| matches!(entry.place, Place::With(with) if with == run);
         self.entries.values().filter(with).for_each(|entry| entry.order(Order::Drain));
     }
 
@@ -186,8 +227,8 @@ impl<S: ClientSocket> Seats<S> {
     }
 }
 
-impl Entry {
-    fn order(&self, order: Order) {
+impl<S> Entry<S> {
+    fn order(&self, order: Order<S>) {
         // A seat that has ended needs no orders.
         let _ = self.orders.try_send(order);
     }

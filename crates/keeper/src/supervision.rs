@@ -64,6 +64,15 @@ pub(crate) enum Effect {
     GiveUp,
 }
 
+/// What becomes of the clients at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Their connections end, too.
+    ForGood,
+    /// Another keeper goes on with them.
+    ToAnother,
+}
+
 /// See the drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stand {
@@ -97,7 +106,7 @@ pub(crate) struct Supervision {
     /// What the next worker is started from.
     program: Program,
     reload: bool,
-    ending: bool,
+    ending: Option<Ending>,
     over: bool,
     effects: VecDeque<Effect>,
 }
@@ -113,7 +122,7 @@ impl Supervision {
             not_before: now,
             program: Program::OnDisk,
             reload: false,
-            ending: false,
+            ending: None,
             over: false,
             effects: VecDeque::new(),
         }
@@ -135,7 +144,17 @@ impl Supervision {
     }
 
     pub(crate) const fn is_ending(&self) -> bool {
-        self.ending
+        self.ending.is_some()
+    }
+
+    /// Whether the clients' connections are to end.
+    pub(crate) fn is_ending_for_good(&self) -> bool {
+        self.ending == Some(Ending::ForGood)
+    }
+
+    /// Workers have served this keeper's clients before it was there: it never gives up.
+    pub(crate) fn that_inherits(self) -> Self {
+        Self { proven: true, ..self }
     }
 
     /// A worker has said hello in words that can be understood.
@@ -187,7 +206,7 @@ impl Supervision {
         self.short_lived = if lived { 0 } else { self.short_lived.saturating_add(1) };
         self.not_before = now + self.pause();
         self.worker = self.next.take();
-        if !self.proven && !self.ending {
+        if !self.proven && self.ending.is_none() {
             self.over = true;
             self.effects.push_back(Effect::GiveUp);
         }
@@ -206,20 +225,24 @@ impl Supervision {
         self.program = Program::OnDisk;
     }
 
-    /// All is to end.
-    pub(crate) fn shut_down(&mut self, now: Instant) {
-        if self.ending {
+    /// All is to end. Who was to leave its clients to another can still be told to end for good.
+    pub(crate) fn end(&mut self, ending: Ending, now: Instant) {
+        if self.ending.is_some_and(|known| known == ending || known == Ending::ForGood) {
             return;
         }
-        self.ending = true;
+        self.ending = Some(ending);
         for worker in [&mut self.worker, &mut self.next].into_iter().flatten() {
+            let leave = match ending {
+                Ending::ForGood => Effect::ShutDown(worker.run),
+                Ending::ToAnother => Effect::HandOver(worker.run),
+            };
             match worker.stand {
                 Stand::Serving { .. } => {
                     worker.stand = Stand::Leaving { until: now + LEAVE_MAX };
-                    self.effects.push_back(Effect::ShutDown(worker.run));
+                    self.effects.push_back(leave);
                 }
-                // One that hands over ends its clients' connections now.
-                Stand::Leaving { .. } => self.effects.push_back(Effect::ShutDown(worker.run)),
+                // One that hands over already may have to end its clients' connections now.
+                Stand::Leaving { .. } => self.effects.push_back(leave),
                 Stand::Killed => {}
                 _ => {
                     worker.stand = Stand::Killed;
@@ -235,8 +258,9 @@ impl Supervision {
             return;
         }
         self.kill_the_late(now);
-        if self.ending {
-            if self.worker.is_none() && self.next.is_none() {
+        if let Some(ending) = self.ending {
+            let settled = ending == Ending::ForGood || attached == 0;
+            if settled && self.worker.is_none() && self.next.is_none() {
                 self.over = true;
                 self.effects.push_back(Effect::Finish);
             }

@@ -72,6 +72,20 @@ pub struct Resume {
     pub pass: Bytes,
 }
 
+/// A conversation that no worker is part of, as it is told to another keeper.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TalkParts {
+    pub(crate) ended: bool,
+    pub(crate) incarnation: u16,
+    pub(crate) pass: Option<Bytes>,
+    /// How much of what is retained any worker may have begun, in bytes.
+    pub(crate) begun: u64,
+    /// What is retained, with its arrivals.
+    pub(crate) pieces: Vec<(u64, Bytes)>,
+    /// What the client has not been sent yet.
+    pub(crate) outgoing: Bytes,
+}
+
 /// What no worker does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -168,6 +182,37 @@ impl Talk {
         self.incarnation += 1;
         self.preamble = arrivals.encode();
         Next::Resume(Resume { incarnation: self.incarnation, replay, pass })
+    }
+}
+
+impl Talk {
+    /// What another keeper needs to go on, once [`Self::part`] has told that a worker can.
+    pub(crate) fn parts(&self) -> TalkParts {
+        TalkParts {
+            ended: self.ended,
+            incarnation: self.incarnation,
+            pass: self.pass.clone(),
+            begun: self.retained.begun(),
+            pieces: self.retained.pieces().collect(),
+            outgoing: self.outgoing.clone().copy_to_bytes(self.outgoing.remaining()),
+        }
+    }
+}
+
+/// As another keeper has left it; it [parts](Talk::part) again before a worker gets it.
+impl From<TalkParts> for Talk {
+    fn from(parts: TalkParts) -> Self {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(parts.outgoing);
+        Self {
+            retained: Retained::begun_until(parts.begun, parts.pieces),
+            ended: parts.ended,
+            outgoing,
+            answered: parts.pass.is_some(),
+            pass: parts.pass,
+            incarnation: parts.incarnation,
+            ..Self::default()
+        }
     }
 }
 

@@ -56,6 +56,14 @@ enum Bound {
 struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// Another process listens on it.
+    stays: bool,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, stays: false })
+    }
 }
 
 impl Listener {
@@ -80,12 +88,40 @@ impl Listener {
             Address::Unix(path) => {
                 remove_stale(path).await?;
                 let socket = bind_unix(path)?;
-                let file = SocketFile { path: path.clone(), identity: identity(path)? };
+                let file = SocketFile::at(path)?;
                 let (socket, address) = (Bound::Unix(socket, file), address.clone());
                 Self { socket, address, census: Arc::default() }
             }
         };
         Ok(listener)
+    }
+
+    /// The listener that another process has had at this address.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn adopt(descriptor: OwnedFd, address: Address) -> io::Result<Self> {
+        let socket = match &address {
+            Address::Tcp(..) => Bound::Tcp(TcpListener::from_std(descriptor.into())?),
+            Address::Unix(path) => {
+                Bound::Unix(UnixListener::from_std(descriptor.into())?, SocketFile::at(path)?)
+            }
+        };
+        Ok(Self { socket, address, census: Arc::default() })
+    }
+
+    /// The socket for another process, which is to adopt it: its file stays.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn into_descriptor(self) -> io::Result<OwnedFd> {
+        match self.socket {
+            Bound::Tcp(socket) => socket.into_std().map(Into::into),
+            Bound::Unix(socket, mut file) => {
+                file.stays = true;
+                socket.into_std().map(Into::into)
+            }
+        }
     }
 
     /// Tells the log that clients are served here.
@@ -142,13 +178,18 @@ impl Listener {
                     continue;
                 }
             };
-            match self.census.enter(stream.peer(), limits) {
+            match self.enter(&stream, limits) {
                 Some(place) => return (stream, place),
                 None => {
                     tracing::debug!(peer = %stream.peer(), "turned away: too many connections");
                 }
             }
         }
+    }
+
+    /// Gives a client that came in by another way its place; `None` when there is none.
+    pub fn enter(&self, stream: &Stream, limits: &Limits) -> Option<PlaceTaken> {
+        self.census.enter(stream.peer(), limits)
     }
 
     async fn accept(&self) -> io::Result<Stream> {
@@ -193,7 +234,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+        if !self.stays && identity(&self.path).is_ok_and(|found| found == self.identity) {
             // Where it cannot be removed the next server finds it stale.
             let _ = std::fs::remove_file(&self.path);
         }

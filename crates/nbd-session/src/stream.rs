@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use blockferry_keeper::ClientSocket;
 use bytes::BytesMut;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
@@ -114,6 +115,28 @@ impl Stream {
             buffer.reserve(missing.max(RECEIVE_BYTES));
         }
         poll_read_buf(Pin::new(self), cx, buffer)
+    }
+
+    /// A socket that another process has had, non-blocking as that had it.
+    ///
+    /// # Errors
+    /// When it is no such socket.
+    pub fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
+        if SockRef::from(&descriptor).domain()? == Domain::UNIX {
+            return UnixStream::from_std(descriptor.into()).map(Self::Unix);
+        }
+        TcpStream::from_std(descriptor.into()).map(Self::Tcp)
+    }
+
+    /// The socket for another process.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn into_descriptor(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(Into::into),
+            Self::Unix(stream) => stream.into_std().map(Into::into),
+        }
     }
 
     /// Closes at once: what was not sent yet is thrown away, and a TCP peer sees a reset.

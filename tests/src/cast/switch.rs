@@ -1,6 +1,6 @@
 //! The switch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use blockferry_control::api::RouteStatus;
@@ -29,6 +29,8 @@ pub struct SwitchSpec {
     pub routes: Vec<String>,
     /// Anything else.
     pub more: Vec<String>,
+    /// What runs it, if it is not the test itself.
+    pub manager: Option<PathBuf>,
 }
 
 /// A switch that runs, or was ended on purpose.
@@ -44,7 +46,7 @@ impl SwitchSpec {
     pub fn new(listen: String, control: String, state: PathBuf, routes: &[(&str, NbdUri)]) -> Self {
         let routes = routes.iter().map(|(name, uri)| format!("{name}={uri}")).collect();
         let program = binary("switch-proxy");
-        Self { program, listen, control, state, routes, more: Vec::new() }
+        Self { program, listen, control, state, routes, more: Vec::new(), manager: None }
     }
 
     /// With one more argument.
@@ -54,8 +56,22 @@ impl SwitchSpec {
         self
     }
 
+    /// As a service of a real systemd, which is told what to do with [`Process::say`].
+    #[must_use]
+    pub fn as_service(mut self) -> Self {
+        self.manager = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("service-manager"));
+        self
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.manager {
+            Some(manager) => {
+                let mut command = Command::new(manager);
+                command.arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
         command.args(["--listen", &self.listen, "--control", &self.control]);
         command.arg("--state").arg(&self.state);
         if !self.more.iter().any(|argument| argument == "--log") {
@@ -72,7 +88,7 @@ impl SwitchSpec {
 impl Switch {
     /// Starts it and waits until it serves.
     pub async fn start(mut spec: SwitchSpec) -> Self {
-        let mut process = Process::start("switch-proxy", &mut spec.command());
+        let mut process = Process::start_listening("switch-proxy", &mut spec.command());
         spec.listen = bound(&process.logged("serving NBD").await);
         spec.control = bound(&process.logged("control API listens").await);
         Self { spec, process }

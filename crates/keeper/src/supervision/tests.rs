@@ -164,13 +164,13 @@ fn a_shutdown_ends_every_worker_and_starts_none() {
     let mut world = World::serving();
     world.supervision.reload();
     world.effects();
-    world.supervision.shut_down(world.now);
+    world.supervision.end(Ending::ForGood, world.now);
     assert_eq!(world.effects(), [Effect::ShutDown(1), Effect::Kill(2)]);
     assert_eq!(world.exit(2), [Effect::Refused(2)]);
     assert_eq!(world.exit(1), [Effect::Finish]);
     let mut world = World::serving();
     world.exit(1);
-    world.supervision.shut_down(world.now);
+    world.supervision.end(Ending::ForGood, world.now);
     assert_eq!(world.effects(), [Effect::Kill(2)]);
     assert_eq!(world.exit(2), [Effect::Finish]);
 }
@@ -182,6 +182,6 @@ fn a_shutdown_during_a_handover_ends_the_one_that_leaves() {
     world.effects();
     world.supervision.hello(2);
     assert_eq!(world.effects(), [Effect::HandOver(1)]);
-    world.supervision.shut_down(world.now);
+    world.supervision.end(Ending::ForGood, world.now);
     assert_eq!(world.effects(), [Effect::ShutDown(1), Effect::Kill(2)]);
 }
