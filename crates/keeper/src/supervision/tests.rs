@@ -185,3 +185,34 @@ fn a_shutdown_during_a_handover_ends_the_one_that_leaves() {
     world.supervision.end(Ending::ForGood, world.now);
     assert_eq!(world.effects(), [Effect::ShutDown(1), Effect::Kill(2)]);
 }
+
+#[test]
+fn a_keeper_that_leaves_has_its_worker_hand_over_and_waits_for_all_that_it_had_sent() {
+    let mut world = World::serving();
+    world.attached = 1;
+    world.supervision.end(Ending::ToAnother, world.now);
+    assert_eq!(world.effects(), [Effect::HandOver(1)]);
+    assert_eq!(world.exit(1), [], "a client still hears it");
+    world.attached = 0;
+    assert_eq!(world.effects(), [Effect::Finish]);
+}
+
+#[test]
+fn a_keeper_that_leaves_can_still_be_told_to_end_for_good_and_not_the_other_way_round() {
+    let mut world = World::serving();
+    world.supervision.end(Ending::ToAnother, world.now);
+    world.effects();
+    world.supervision.end(Ending::ForGood, world.now);
+    assert_eq!(world.effects(), [Effect::ShutDown(1)]);
+    world.supervision.end(Ending::ToAnother, world.now);
+    assert_eq!(world.effects(), []);
+}
+
+#[test]
+fn a_keeper_with_clients_of_another_never_gives_up() {
+    let now = Instant::now();
+    let supervision = Supervision::new(now).that_inherits();
+    let mut world = World { supervision, now, attached: 0 };
+    world.effects();
+    assert_eq!(world.exit(1), [Effect::Start(2, Program::Own)]);
+}
