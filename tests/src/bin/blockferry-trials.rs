@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use blockferry_tests::trials::{Bounds, Party, Setting, Trial, Verdict, calls, matrix, run_all};
+use blockferry_tests::trials::{
+    Bounds, Party, Setting, Trial, Verdict, calls, enter_own_network, matrix, run_all,
+};
 use clap::Parser;
 
 /// Strikes the programs of a migration at named points and proves that nothing is lost.
@@ -21,6 +23,9 @@ struct Flags {
     /// Runs the trials of labels, too, where --calls asks for others
     #[arg(long)]
     labels: bool,
+    /// Runs the trials in a network of their own: programs in namespaces, over TCP; needs root
+    #[arg(long)]
+    net: bool,
     /// Trials at the same time
     #[arg(long, default_value_t = 4)]
     jobs: usize,
@@ -60,6 +65,9 @@ fn run(flags: &Flags) -> Result<bool> {
         counted: None,
     };
     let mut trials = trials(flags, &setting)?;
+    if trials.iter().any(|trial| trial.net) {
+        enter_own_network()?;
+    }
     if let Some(count) = flags.trials {
         trials.truncate(count);
     }
@@ -84,7 +92,9 @@ fn trials(flags: &Flags, setting: &Setting) -> Result<Vec<Trial>> {
             trials.extend(calls::sweep(party, &counts, connections));
         }
     }
-    if flags.calls.is_empty() || flags.labels {
+    if flags.net {
+        trials.extend(matrix::net_matrix(flags.seed));
+    } else if flags.calls.is_empty() || flags.labels {
         trials.extend(matrix::matrix(flags.seed));
     }
     matrix::shuffle(&mut trials, flags.seed);

@@ -26,10 +26,11 @@ pub fn binary(program: &str) -> PathBuf {
 }
 
 /// The command that runs a program under another, like a tracer with its arguments, or by itself.
-pub(super) fn command_under(under: &[String], program: &str) -> Command {
-    let Some((first, rest)) = under.split_first() else { return Command::new(binary(program)) };
+pub(super) fn command_under(under: &[String], program: impl AsRef<Path>) -> Command {
+    let program = program.as_ref();
+    let Some((first, rest)) = under.split_first() else { return Command::new(program) };
     let mut command = Command::new(first);
-    command.args(rest).arg(binary(program));
+    command.args(rest).arg(program);
     command
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::binaries::command_under;
+use super::binaries::{binary, command_under};
 use super::process::Process;
 
 /// A run that takes longer hangs.
@@ -36,7 +36,7 @@ impl Controller {
 
     /// The same under another program, like a tracer with its arguments.
     pub fn start_under(under: &[String], folder: &Path, arguments: &[String]) -> Self {
-        let mut command = command_under(under, "controller");
+        let mut command = command_under(under, binary("controller"));
         command.args(arguments).current_dir(folder);
         Self {
             process: Process::start(format!("controller {}", arguments.join(" ")), &mut command),

@@ -5,10 +5,10 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use blockferry_control::api::{VolumeRole, VolumeStatus};
-use blockferry_control::{ControlAddress, ControlClient};
+use blockferry_control::{BearerToken, ControlAddress, ControlClient};
 use blockferry_nbd_session::{Address, NbdUri};
 
-use super::binaries::command_under;
+use super::binaries::{binary, command_under};
 use super::process::Process;
 use super::until::until;
 
@@ -32,6 +32,8 @@ pub struct StorageSpec {
     pub volumes: Vec<String>,
     /// Anything else.
     pub more: Vec<String>,
+    /// `--token-file`.
+    pub token_file: Option<PathBuf>,
     /// `--log`.
     pub log: String,
     /// What it runs under, like a tracer with its arguments.
@@ -50,6 +52,7 @@ impl StorageSpec {
             pool: Some(folder.join("pool")),
             volumes: Vec::new(),
             more: Vec::new(),
+            token_file: None,
             log: "debug".to_owned(),
             under: Vec::new(),
         }
@@ -111,7 +114,7 @@ impl StorageSpec {
 
     /// The same without `--log`.
     pub fn command_without_log(&self) -> Command {
-        let mut command = command_under(&self.under, self.program);
+        let mut command = command_under(&self.under, binary(self.program));
         command.args(["--nbd", &self.nbd, "--control", &self.control]);
         command.arg("--state").arg(&self.state);
         if let Some(pool) = &self.pool {
@@ -119,6 +122,9 @@ impl StorageSpec {
         }
         self.volumes.iter().for_each(|volume| {
             command.args(["--volume", volume]);
+        });
+        self.token_file.iter().for_each(|file| {
+            command.arg("--token-file").arg(file);
         });
         command.args(&self.more);
         command
@@ -170,7 +176,7 @@ impl Storage {
 
     /// A client of its control API.
     pub fn client(&self) -> ControlClient {
-        ControlClient::new(self.control(), None)
+        control_client(&self.spec.control, self.spec.token_file.as_deref())
     }
 
     /// Where it serves NBD.
@@ -217,6 +223,12 @@ impl Storage {
 pub(super) fn bound(line: &str) -> String {
     let value = line.split("address=").nth(1).unwrap_or_else(|| panic!("no address in {line}"));
     value.split_whitespace().next().unwrap_or_default().trim_matches('"').to_owned()
+}
+
+/// A client of a control API, with the token that it asks for.
+pub(super) fn control_client(listener: &str, token_file: Option<&Path>) -> ControlClient {
+    let token = token_file.map(|file| BearerToken::read(file).expect("a token"));
+    ControlClient::new(control_address(listener), token.as_ref())
 }
 
 /// A listener's address as its clients write it.

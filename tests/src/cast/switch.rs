@@ -1,6 +1,6 @@
 //! The switch.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use blockferry_control::api::RouteStatus;
@@ -9,9 +9,9 @@ use blockferry_nbd_session::{Address, NbdUri};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::binaries::binary;
+use super::binaries::{binary, command_under};
 use super::process::{Process, is_stopped, resident_max};
-use super::storage::{bound, control_address};
+use super::storage::{bound, control_address, control_client};
 use super::until::until;
 
 /// What a switch is started with.
@@ -29,8 +29,10 @@ pub struct SwitchSpec {
     pub routes: Vec<String>,
     /// Anything else.
     pub more: Vec<String>,
-    /// What runs it, if it is not the test itself.
-    pub manager: Option<PathBuf>,
+    /// `--token-file`.
+    pub token_file: Option<PathBuf>,
+    /// What it runs under, like a service manager.
+    pub under: Vec<String>,
 }
 
 /// A switch that runs, or was ended on purpose.
@@ -46,7 +48,16 @@ impl SwitchSpec {
     pub fn new(listen: String, control: String, state: PathBuf, routes: &[(&str, NbdUri)]) -> Self {
         let routes = routes.iter().map(|(name, uri)| format!("{name}={uri}")).collect();
         let program = binary("switch-proxy");
-        Self { program, listen, control, state, routes, more: Vec::new(), manager: None }
+        Self {
+            program,
+            listen,
+            control,
+            state,
+            routes,
+            more: Vec::new(),
+            token_file: None,
+            under: Vec::new(),
+        }
     }
 
     /// With one more argument.
@@ -59,19 +70,15 @@ impl SwitchSpec {
     /// As a service of a real systemd, which is told what to do with [`Process::say`].
     #[must_use]
     pub fn as_service(mut self) -> Self {
-        self.manager = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("service-manager"));
+        self.under = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/service-manager").to_owned()];
         self
     }
 
     fn command(&self) -> Command {
-        let mut command = match &self.manager {
-            Some(manager) => {
-                let mut command = Command::new(manager);
-                command.arg(&self.program);
-                command
-            }
-            None => Command::new(&self.program),
-        };
+        let mut command = command_under(&self.under, &self.program);
+        self.token_file.iter().for_each(|file| {
+            command.arg("--token-file").arg(file);
+        });
         command.args(["--listen", &self.listen, "--control", &self.control]);
         command.arg("--state").arg(&self.state);
         if !self.more.iter().any(|argument| argument == "--log") {
@@ -105,6 +112,10 @@ impl Switch {
         control_address(&self.spec.control)
     }
 
+    fn client(&self) -> ControlClient {
+        control_client(&self.spec.control, self.spec.token_file.as_deref())
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> Address {
         self.spec.listen.parse().expect("a data address")
@@ -117,7 +128,7 @@ impl Switch {
 
     /// What it says of itself; `None` when it does not answer.
     pub async fn status(&self) -> Option<Value> {
-        ControlClient::new(self.control(), None).get("/v1/status").await.ok()
+        self.client().get("/v1/status").await.ok()
     }
 
     /// The process id of the worker that serves.
@@ -192,8 +203,7 @@ impl Switch {
 
     /// What it says of a route; `None` when it does not answer.
     pub async fn route(&self, name: &str) -> Option<RouteStatus> {
-        let client = ControlClient::new(self.control(), None);
-        let routes: Vec<RouteStatus> = client.get("/v1/routes").await.ok()?;
+        let routes: Vec<RouteStatus> = self.client().get("/v1/routes").await.ok()?;
         routes.into_iter().find(|route| route.name == name)
     }
 

@@ -38,12 +38,27 @@ pub fn parties(label: &str) -> &'static [Party] {
 
 /// All trials: at each label a kill, a stop, and one fault of the network that the seed draws.
 pub fn matrix(seed: u64) -> Vec<Trial> {
+    each(seed, |dice| vec![Fault::Kill, Fault::Stop, dice.one_of(&Fault::CUTS)])
+}
+
+/// All trials with a network of their own: at each label one of its faults, which the seed draws.
+pub fn net_matrix(seed: u64) -> Vec<Trial> {
+    let mut trials = each(seed, |dice| vec![dice.one_of(&Fault::OF_A_NETWORK)]);
+    for trial in &mut trials {
+        trial.net = true;
+        let hard = trial.blows.iter_mut().filter(|blow| blow.fault == Fault::Reset);
+        hard.for_each(|blow| blow.fault = Fault::Kill);
+    }
+    trials
+}
+
+/// At each label, for everybody who comes there, what is drawn, on one connection and on four.
+fn each(seed: u64, mut draw: impl FnMut(&mut Dice) -> Vec<Fault>) -> Vec<Trial> {
     let mut trials = Vec::new();
     let mut dice = Dice(seed);
     for label in LABELS {
         for party in parties(label) {
-            let cut = Fault::CUTS[dice.below(Fault::CUTS.len() as u64) as usize];
-            for fault in [Fault::Kill, Fault::Stop, cut] {
+            for fault in draw(&mut dice) {
                 for connections in CONNECTIONS {
                     let time = 1 + dice.below(often(label));
                     let seed = dice.below(1000);
@@ -95,6 +110,10 @@ pub fn shuffle(trials: &mut [Trial], seed: u64) {
 struct Dice(u64);
 
 impl Dice {
+    fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+
     fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -125,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_trial_of_the_matrix_reads_back_from_its_line() {
-        for trial in matrix(7) {
+        for trial in matrix(7).into_iter().chain(net_matrix(7)) {
             assert_eq!(trial.to_string().parse::<Trial>().unwrap(), trial);
         }
     }

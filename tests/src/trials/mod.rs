@@ -9,6 +9,7 @@ pub mod calls;
 pub mod matrix;
 
 mod figures;
+mod network;
 mod play;
 mod relays;
 mod runner;
@@ -18,6 +19,7 @@ mod trial;
 mod verdict;
 
 pub use figures::Figures;
+pub use network::enter as enter_own_network;
 pub use relays::Relays;
 pub use runner::{Bounds, Shown, Verdict, run_all, run_one};
 pub use stage::Setting;

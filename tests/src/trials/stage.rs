@@ -1,13 +1,16 @@
 //! The cast of one trial: the programs, armed to stop or die where the trial says, and the load.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use blockferry_block::MIB;
 use blockferry_checker::LoadConfig;
 
 use super::calls;
+use super::network::Network;
 use super::relays::Relays;
 use super::trial::{Blow, Party, Point, Trial};
 use crate::cast::{
@@ -36,6 +39,9 @@ const RATE: u32 = 120;
 /// The same where a program is traced, which makes it slow.
 const RATE_TRACED: u32 = 60;
 
+/// The token file, where there is a network.
+const TOKEN: &str = "token";
+
 /// What is common to trials.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -51,6 +57,8 @@ pub struct Setting {
 pub(super) struct Stage {
     pub(super) cluster: Cluster,
     pub(super) relays: Relays,
+    /// Theirs alone, if they have one.
+    pub(super) network: Option<Network>,
     /// Blows that are still to come.
     pub(super) coming: VecDeque<Blow>,
     pub(super) trial: Trial,
@@ -67,10 +75,15 @@ impl Stage {
         let scratch = Scratch::new();
         fill_random(&scratch.join("volume"), SIZE);
         let mut coming: VecDeque<Blow> = trial.blows.iter().copied().collect();
+        let network = trial.net.then(Network::new).transpose()?;
+        if network.is_some() {
+            write_token(&scratch.join(TOKEN))?;
+        }
         let source = StorageSpec::new("target-src", &scratch.join("a"));
-        let source = source.volume(VOLUME, scratch.join("volume"));
+        let source = placed(source.volume(VOLUME, scratch.join("volume")), &scratch, &network);
         let source = storage(Party::Source, source, setting, &mut coming).await;
         let destination = StorageSpec::new("target-dst", &scratch.join("b"));
+        let destination = placed(destination, &scratch, &network);
         let destination = storage(Party::Destination, destination, setting, &mut coming).await;
         let mut relays = Relays::new();
         if trial.has_cuts() {
@@ -79,7 +92,7 @@ impl Stage {
             relays.stand_before(Party::Destination, &scratch.join("b/nbd"))?;
             relays.stand_before(Party::Destination, &scratch.join("b/control"))?;
         }
-        let switch = switch(&scratch, &source, &coming).await;
+        let switch = switch(&scratch, &source, &coming, network.as_ref()).await;
         let worker = switch.worker().await;
         if trial.has_cuts() {
             relays.stand_before(Party::Switch, &scratch.join("switch-control"))?;
@@ -89,7 +102,7 @@ impl Stage {
         relays.introduce(Party::Switch, worker);
         let cluster = Cluster { source, destination, switch, scratch };
         let (trial, setting) = (trial.clone(), setting.clone());
-        Ok(Self { cluster, relays, coming, trial, worker, running: None, setting })
+        Ok(Self { cluster, relays, network, coming, trial, worker, running: None, setting })
     }
 
     fn is_traced(&self) -> bool {
@@ -119,9 +132,17 @@ impl Stage {
         }
         let mut arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
         let mut under = Vec::new();
+        if let Some(network) = &self.network {
+            let token_file = cluster.scratch.join(TOKEN).display().to_string();
+            arguments.extend(["--token-file".to_owned(), token_file]);
+            // Who only looks is not cut off.
+            if command != "status" {
+                under = network.under(Party::Controller);
+            }
+        }
         if command != "status" {
             arguments.extend(stops(Party::Controller, &self.coming));
-            under = tracer(Party::Controller, &self.setting, &self.coming);
+            under.extend(tracer(Party::Controller, &self.setting, &self.coming));
         }
         let controller = Controller::start_under(&under, cluster.scratch.path(), &arguments);
         self.relays.introduce(Party::Controller, controller.process.pid());
@@ -139,7 +160,8 @@ impl Stage {
             more.drain(at..at + 2);
         }
         more.extend(stops(party, &self.coming));
-        storage.spec.under = Vec::new();
+        storage.spec.under =
+            self.network.as_ref().map(|network| network.under(party)).unwrap_or_default();
         storage.restart().await;
         self.relays.introduce(party, storage.process.pid());
     }
@@ -168,10 +190,11 @@ async fn storage(
     }
     let plain = spec.clone();
     spec.more.extend(stops(party, coming));
-    spec.under = tracer(party, setting, coming);
-    if spec.under.is_empty() {
+    let tracer = tracer(party, setting, coming);
+    if tracer.is_empty() {
         return Storage::start(spec).await;
     }
+    spec.under = tracer;
     LOG_TRACED.clone_into(&mut spec.log);
     match Storage::try_start(spec).await {
         Ok(storage) => storage,
@@ -182,14 +205,40 @@ async fn storage(
     }
 }
 
-async fn switch(scratch: &Scratch, source: &Storage, coming: &VecDeque<Blow>) -> Switch {
+/// In the trial's network, if it has one: where others reach it, so that it asks for a token.
+fn placed(mut spec: StorageSpec, scratch: &Scratch, network: &Option<Network>) -> StorageSpec {
+    let Some(network) = network else { return spec };
+    let party = if spec.program == "target-src" { Party::Source } else { Party::Destination };
+    spec.under = network.under(party);
+    spec.nbd = format!("{}:10809", network.address(party));
+    spec.control = format!("{}:10811", network.address(party));
+    spec.token_file = Some(scratch.join(TOKEN));
+    spec
+}
+
+fn write_token(file: &Path) -> Result<()> {
+    std::fs::write(file, "known-to-every-program-of-the-trial")?;
+    std::fs::set_permissions(file, Permissions::from_mode(0o600))?;
+    Ok(())
+}
+
+async fn switch(
+    scratch: &Scratch,
+    source: &Storage,
+    coming: &VecDeque<Blow>,
+    network: Option<&Network>,
+) -> Switch {
     let socket = |name| format!("unix:{}", scratch.join(name).display());
-    // The labels are in one process with the clients' connections, and so are the blows.
-    let mut more = vec!["--no-keeper".to_owned(), "--log".to_owned(), LOG.to_owned()];
+    let mut more = vec!["--log".to_owned(), LOG.to_owned()];
     more.extend(stops(Party::Switch, coming));
     let routes = [(VOLUME, source.uri(VOLUME))];
     let (listen, control) = (socket("switch-nbd"), socket("switch-control"));
-    let spec = SwitchSpec::new(listen, control, scratch.join("switch"), &routes);
+    let mut spec = SwitchSpec::new(listen, control, scratch.join("switch"), &routes);
+    if let Some(network) = network {
+        spec.under = network.under(Party::Switch);
+        spec.control = format!("{}:10811", network.address(Party::Switch));
+        spec.token_file = Some(scratch.join(TOKEN));
+    }
     Switch::start(SwitchSpec { more, ..spec }).await
 }
 

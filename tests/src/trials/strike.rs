@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::network::Network;
 use super::stage::Stage;
 use super::trial::{Blow, Fault, Party, Point};
 use crate::cast::until;
@@ -53,15 +54,24 @@ impl Stage {
                 tokio::time::sleep(STOP).await;
                 self.go_on(party);
             }
-            cut => {
-                self.relays.cut(party, cut, self.trial.seed);
-                self.go_on(party);
-                let hard = matches!(cut, Fault::Reset | Fault::Torn);
-                tokio::time::sleep(if hard { REFUSED } else { HELD }).await;
-                self.relays.heal();
-            }
+            cut => self.cut_off(party, cut).await?,
         }
         Ok(())
+    }
+
+    async fn cut_off(&mut self, party: Party, cut: Fault) -> Result<()> {
+        match &self.network {
+            Some(network) => network.cut(party, cut)?,
+            None => self.relays.cut(party, cut, self.trial.seed),
+        }
+        match cut {
+            Fault::Vanish => self.kill(party).await?,
+            _ => self.go_on(party),
+        }
+        let hard = matches!(cut, Fault::Reset | Fault::Torn);
+        tokio::time::sleep(if hard { REFUSED } else { HELD }).await;
+        self.relays.heal();
+        self.network.as_ref().map_or(Ok(()), Network::heal)
     }
 
     async fn kill(&mut self, party: Party) -> Result<()> {

@@ -38,6 +38,9 @@ pub enum Fault {
     Reset,
     /// The same, after a few more bytes on each.
     Torn,
+    /// Its host is gone without a word, and comes back some seconds later without it: killed behind a
+    /// silence, so that the others' connections are half open.
+    Vanish,
 }
 
 /// Where.
@@ -75,6 +78,9 @@ pub struct Trial {
     pub told: bool,
     /// Whether the migration is aborted half way, and another one then moves the volume.
     pub aborted: bool,
+    /// Whether the programs talk over TCP, each in a network namespace of its own. Without, they talk
+    /// over unix sockets, and faults of the network are made by relays.
+    pub net: bool,
 }
 
 const PARTIES: [(Party, &str); 4] = [
@@ -84,7 +90,7 @@ const PARTIES: [(Party, &str); 4] = [
     (Party::Switch, "switch"),
 ];
 
-const FAULTS: [(Fault, &str); 7] = [
+const FAULTS: [(Fault, &str); 8] = [
     (Fault::Kill, "kill"),
     (Fault::Stop, "stop"),
     (Fault::Silence, "silence"),
@@ -92,13 +98,17 @@ const FAULTS: [(Fault, &str); 7] = [
     (Fault::Deaf, "deaf"),
     (Fault::Reset, "reset"),
     (Fault::Torn, "torn"),
+    (Fault::Vanish, "vanish"),
 ];
 
 impl Fault {
-    /// The faults of the network.
+    /// Those that a network of the trial's own can have.
+    pub const OF_A_NETWORK: [Self; 4] = [Self::Silence, Self::Mute, Self::Deaf, Self::Vanish];
+
+    /// The faults of the relays.
     pub const CUTS: [Self; 5] = [Self::Silence, Self::Mute, Self::Deaf, Self::Reset, Self::Torn];
 
-    /// Whether it is one of the network.
+    /// Whether it is one of those.
     pub fn is_cut(self) -> bool {
         Self::CUTS.contains(&self)
     }
@@ -128,12 +138,12 @@ impl Trial {
 
     /// A migration in peace.
     pub const fn peaceful(connections: usize) -> Self {
-        Self { blows: Vec::new(), connections, seed: 0, told: true, aborted: false }
+        Self { blows: Vec::new(), connections, seed: 0, told: true, aborted: false, net: false }
     }
 
-    /// Whether the network takes part.
+    /// Whether relays are needed.
     pub fn has_cuts(&self) -> bool {
-        self.blows.iter().any(|blow| blow.fault.is_cut())
+        !self.net && self.blows.iter().any(|blow| blow.fault.is_cut())
     }
 }
 
@@ -161,7 +171,8 @@ impl fmt::Display for Trial {
         self.blows.iter().try_for_each(|blow| write!(f, "{blow} "))?;
         write!(f, "x{} seed={}", self.connections, self.seed)?;
         f.write_str(if self.told { "" } else { " untold" })?;
-        f.write_str(if self.aborted { " aborted" } else { "" })
+        f.write_str(if self.aborted { " aborted" } else { "" })?;
+        f.write_str(if self.net { " net" } else { "" })
     }
 }
 
@@ -221,6 +232,7 @@ impl FromStr for Trial {
                 match word {
                     "untold" => trial.told = false,
                     "aborted" => trial.aborted = true,
+                    "net" => trial.net = true,
                     _ => bail!("{word:?} means nothing here"),
                 }
             }
@@ -230,6 +242,14 @@ impl FromStr for Trial {
             !(trial.has_cuts() && trial.blows.iter().any(killed)),
             "a program that was killed cannot be cut off in the same trial: its new sockets have no relay"
         );
+        for blow in &trial.blows {
+            let fault = blow.fault;
+            let here = fault == Fault::Kill || fault == Fault::Stop;
+            let there = if trial.net { &Fault::OF_A_NETWORK[..] } else { &Fault::CUTS[..] };
+            ensure!(here || there.contains(&fault), "there is no {fault} in such a network");
+        }
+        let by_call = |blow: &Blow| matches!(blow.point, Point::Call(_));
+        ensure!(!(trial.net && trial.blows.iter().any(by_call)), "no tracer enters a namespace");
         Ok(trial)
     }
 }
@@ -251,6 +271,9 @@ mod tests {
             "nobody/source.commit.begun/1/kill",
             "source/source.commit.begun/1",
             "told",
+            "source/source.copy.read/1/vanish",
+            "source/source.copy.read/1/torn net",
+            "source/fdatasync/1/kill net",
             "source/source.copy.read/1/kill source/source.commit.begun/1/deaf",
         ] {
             assert!(bad.parse::<Trial>().is_err(), "{bad}");
