@@ -3,6 +3,7 @@
 //! all, and repeats one that failed here.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -93,6 +94,8 @@ fn kills_at_labels_lose_nothing() {
         "destination/destination.abort.recorded/1/kill x1 aborted",
         "controller/controller.receive.answered/1/kill x1 seed=12",
         "controller/controller.commit.answered/1/kill x4 seed=13",
+        "switch/switch.relocate.recorded/1/kill x4 seed=14",
+        "switch/path.move.opened/1/kill x1 seed=15",
     ]);
 }
 
@@ -120,6 +123,27 @@ fn cuts_at_labels_cost_a_delay_and_nothing_else() {
         "controller/controller.copy.writing/5/deaf x1 seed=6",
         "switch/switch.relocate.decided/1/silence x4 seed=7",
     ]);
+}
+
+/// These need a network namespace around them, so that another process runs them.
+#[test]
+fn broken_wires_and_vanished_hosts_cost_a_delay_and_nothing_else() {
+    let mut trials = Command::new(env!("CARGO_BIN_EXE_blockferry-trials"));
+    trials.args(["--jobs", &JOBS.to_string()]);
+    for trial in [
+        "x4 net",
+        "source/source.commit.recorded/1/silence x4 seed=1 net",
+        "source/source.mirror.applied/4/vanish x4 seed=2 net",
+        "destination/destination.mirror.executed/4/mute x4 seed=3 net",
+        "destination/destination.own.begun/1/vanish x1 seed=4 net",
+        "controller/controller.copy.writing/5/deaf x1 seed=5 net",
+    ] {
+        trials.args(["--only", trial]);
+    }
+    let output = trials.output().expect("the trials start");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("6 trials, 0 failed"), "{output:?}");
+    assert!(!said.contains("not reached:"), "{said}");
 }
 
 #[test]
