@@ -11,20 +11,13 @@
 //! that serves, which goes on if the new one cannot begin. Where a worker is needed and the program on
 //! disk makes none, the keeper's own program is tried in turn with it.
 
+mod effect;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A worker's number; they are counted from one.
-pub(crate) type Run = u64;
-
-/// What a worker is started from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Program {
-    /// What there is on disk now.
-    OnDisk,
-    /// The very one that the keeper runs, though it may be on no disk any more.
-    Own,
-}
+pub use effect::Program;
+pub(crate) use effect::{Effect, Ending, Run};
 
 /// How long a worker may take to understand its settings.
 const HELLO_MAX: Duration = Duration::from_secs(10);
@@ -40,38 +33,6 @@ const AT_ONCE_MAX: u32 = 8;
 /// an answer for half a minute.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// What the shell has to do once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// Start a process under this number.
-    Start(Run, Program),
-    /// Tell it to begin.
-    Begin(Run),
-    /// Give it the clients.
-    Serve(Run),
-    /// Tell it to hand over.
-    HandOver(Run),
-    /// Tell it to end everything.
-    ShutDown(Run),
-    /// Kill it.
-    Kill(Run),
-    /// The new one is none; the present one goes on.
-    Refused(Run),
-    /// All is over.
-    Finish,
-    /// The very first worker has ended before it could serve.
-    GiveUp,
-}
-
-/// What becomes of the clients at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Their connections end, too.
-    ForGood,
-    /// Another keeper goes on with them.
-    ToAnother,
-}
 
 /// See the drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,15 +271,6 @@ impl Supervision {
     fn find(&mut self, run: Run) -> Option<&mut Worker> {
         let workers = [&mut self.worker, &mut self.next].into_iter().flatten();
         workers.into_iter().find(|worker| worker.run == run)
-    }
-}
-
-impl Program {
-    const fn other(self) -> Self {
-        match self {
-            Self::OnDisk => Self::Own,
-            Self::Own => Self::OnDisk,
-        }
     }
 }
 
