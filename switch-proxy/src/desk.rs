@@ -1,5 +1,6 @@
 //! Where a worker takes its clients from: its keeper.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use blockferry_keeper::{Channel, ClientId, PROTOCOL, Resume, ToKeeper, ToWorker};
+use blockferry_keeper::{ALIVE_EVERY, Channel, ClientId, PROTOCOL, Resume, ToKeeper, ToWorker};
 use blockferry_nbd_session::{KeptEnd, Limits, Peer, resume, serve_kept};
 use blockferry_path::Missing;
 use futures_util::FutureExt;
@@ -116,7 +117,16 @@ impl Desk {
         tokio::select! {
             () = work.serve() => {}
             () = all_ended => {}
+            never = say_alive(&self.channel) => match never {},
         }
+    }
+}
+
+async fn say_alive(channel: &Channel) -> Infallible {
+    loop {
+        // A keeper that is gone is noticed elsewhere.
+        let _ = channel.send(&ToKeeper::Alive.encode(), None).await;
+        tokio::time::sleep(ALIVE_EVERY).await;
     }
 }
 

@@ -8,7 +8,8 @@ use blockferry_checker::{LoadConfig, LoadHandle};
 use blockferry_control::api::RouteStatus;
 use blockferry_tests::cast::{
     Cluster, ClusterSpec, NbdKit, Process, RawClient, RawRequest, Replies, Switch, SwitchSpec,
-    VOLUME, binary, compare, connect, fill_random, load, moves_on, read, run_tool, until, write,
+    VOLUME, binary, compare, connect, fill_random, load, moves_on, read, run_tool, until,
+    until_within, write,
 };
 
 /// How often a worker is killed in a row.
@@ -334,4 +335,20 @@ async fn a_switch_without_a_keeper_is_one_process() {
     let children = run_tool(Command::new("pgrep").args(["--parent", &pid])).await;
     assert_eq!(children.out, "");
     assert_eq!(cluster.switch.process.terminate().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_hangs_is_replaced_before_a_kernel_would_act() {
+    let cluster = Cluster::random(8).await;
+    let load = crowd(&cluster, 4).await;
+    let hanging = cluster.switch.stop_worker().await;
+    until_within(Duration::from_secs(25), "another worker serves", async || {
+        let status = cluster.switch.status().await?;
+        (status["keeper"]["worker_pid"] != hanging).then_some(())
+    })
+    .await;
+    moves_on(&load).await;
+    let report = load.stop().await;
+    assert!(report.is_clean(), "{report}");
+    assert!(report.longest_request < Duration::from_secs(30), "{report}");
 }

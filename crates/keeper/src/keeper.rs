@@ -196,6 +196,7 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
                 self.control = control;
                 self.supervision.ready(run, now);
             }
+            ToKeeper::Alive => self.supervision.alive(run, now),
             ToKeeper::Ended { client, cut } => self.seats.dismiss(client, cut),
         }
     }
@@ -211,7 +212,7 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
             Effect::HandOver(run) => self.say(run, ToWorker::HandOver),
             Effect::ShutDown(run) => self.say(run, ToWorker::ShutDown),
             Effect::Kill(run) => {
-                tracing::warn!(run, "killing a worker that is late or unknown");
+                tracing::warn!(run, "killing a worker that is late, silent or unknown");
                 self.worker(run).into_iter().for_each(Worker::kill);
             }
             Effect::Refused(run) => {

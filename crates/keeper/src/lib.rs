@@ -42,7 +42,9 @@ pub use frame::{
     PASS_BYTES_MAX,
 };
 pub use keeper::Keeper;
-pub use message::{BadMessage, ClientId, MESSAGE_BYTES_MAX, PROTOCOL, ToKeeper, ToWorker};
+pub use message::{
+    ALIVE_EVERY, BadMessage, ClientId, MESSAGE_BYTES_MAX, PROTOCOL, ToKeeper, ToWorker,
+};
 pub use retained::{NotKept, PIECES_MAX, RETAINED_BYTES_MAX};
 pub use seat::ClientSocket;
 pub use supervision::Program;

@@ -2,6 +2,7 @@
 //! their socket; a client's socket travels with the message that announces it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -14,6 +15,9 @@ pub const PROTOCOL: u16 = 1;
 
 /// Longest packet, in bytes: a pass and some fixed fields.
 pub const MESSAGE_BYTES_MAX: usize = PASS_BYTES_MAX + 1024;
+
+/// A worker that serves says that it lives after so long each time.
+pub const ALIVE_EVERY: Duration = Duration::from_secs(2);
 
 /// A client's number with its keeper.
 pub type ClientId = u64;
@@ -56,6 +60,8 @@ pub enum ToKeeper {
         /// What was not sent yet is thrown away.
         cut: bool,
     },
+    /// It lives; said every [`ALIVE_EVERY`] while it serves.
+    Alive,
 }
 
 /// A packet that is no message.
@@ -142,6 +148,7 @@ impl ToKeeper {
                 out.put_u64(*client);
                 out.put_u8((*cut).into());
             }
+            Self::Alive => out.put_u8(4),
         }
         out
     }
@@ -160,6 +167,7 @@ impl ToKeeper {
                 client: packet.try_get_u64().map_err(bad)?,
                 cut: packet.try_get_u8().map_err(bad)? != 0,
             },
+            4 => Self::Alive,
             _ => return Err(BadMessage),
         };
         if packet.is_empty() { Ok(message) } else { Err(BadMessage) }
@@ -235,7 +243,9 @@ mod tests {
     fn the_workers_messages_read_back_as_they_were_written() {
         let ended = |cut| ToKeeper::Ended { client: 7, cut };
         let ready = ToKeeper::Ready("127.0.0.1:10811".to_owned());
-        for message in [ToKeeper::Hello(PROTOCOL), ready, ended(true), ended(false)] {
+        for message in
+            [ToKeeper::Hello(PROTOCOL), ready, ended(true), ended(false), ToKeeper::Alive]
+        {
             assert_eq!(ToKeeper::decode(message.encode().into()), Ok(message));
         }
     }

@@ -6,6 +6,9 @@
 //!       └─────────────────┴───────────────────┴───────────────┴────────────────┴──▶ ended
 //! ```
 //!
+//! A worker that serves says so again and again. One that has fallen silent hangs, and is killed like one
+//! that takes too long for anything else.
+//!
 //! Two workers never have the journal and the clients at once: one begins when its predecessor has
 //! ended and everything that it had sent is taken. A worker for an upgrade is started beside the one
 //! that serves, which goes on if the new one cannot begin. Where a worker is needed and the program on
@@ -25,12 +28,16 @@ const HELLO_MAX: Duration = Duration::from_secs(10);
 const READY_MAX: Duration = Duration::from_secs(30);
 /// How long a worker may take to leave: it answers what is under way, and bounds that itself.
 const LEAVE_MAX: Duration = Duration::from_secs(15);
+/// How long a worker that serves may be silent: several times what lies between two of its words. A
+/// kernel begins to act when it has waited for an answer for half a minute.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long it is listened for then: a keeper that was stopped itself has its words before it.
+const DOUBT_MAX: Duration = Duration::from_secs(2);
 /// A worker that served for so long was none that cannot live.
 const LIVED_MIN: Duration = Duration::from_secs(2);
 /// Workers in a row that did not live, of which the next is started at once.
 const AT_ONCE_MAX: u32 = 8;
-/// First and longest pause before the ones after them. A kernel begins to act when it has waited for
-/// an answer for half a minute.
+/// First and longest pause before the ones after them.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -40,9 +47,9 @@ enum Stand {
     Starting { until: Instant },
     Standing,
     Beginning { until: Instant },
-    Serving { since: Instant },
+    Serving { since: Instant, until: Instant, doubted: bool },
     Leaving { until: Instant },
-    Killed,
+    Killed { had_served: bool },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +137,7 @@ impl Supervision {
     /// A worker is one that this keeper cannot talk to.
     pub(crate) fn reject(&mut self, run: Run) {
         if let Some(worker) = self.find(run) {
-            worker.stand = Stand::Killed;
+            worker.stand = worker.stand.killed();
             self.effects.push_back(Effect::Kill(run));
         }
     }
@@ -140,9 +147,18 @@ impl Supervision {
         if let Some(worker) = self.find(run)
             && matches!(worker.stand, Stand::Beginning { .. })
         {
-            worker.stand = Stand::Serving { since: now };
+            worker.stand = Stand::Serving { since: now, until: now + SILENCE_MAX, doubted: false };
             self.proven = true;
             self.effects.push_back(Effect::Serve(run));
+        }
+    }
+
+    /// A worker says that it lives.
+    pub(crate) fn alive(&mut self, run: Run, now: Instant) {
+        if let Some(worker) = self.find(run)
+            && let Stand::Serving { until, doubted, .. } = &mut worker.stand
+        {
+            (*until, *doubted) = (now + SILENCE_MAX, false);
         }
     }
 
@@ -156,14 +172,10 @@ impl Supervision {
             return;
         }
         let Some(worker) = self.worker.take_if(|worker| worker.run == run) else { return };
-        let lived = match worker.stand {
-            Stand::Serving { since } => now.saturating_duration_since(since) >= LIVED_MIN,
-            Stand::Leaving { .. } => true,
-            _ => {
-                self.program = self.program.other();
-                false
-            }
-        };
+        let lived = worker.stand.has_lived(now);
+        if !worker.stand.has_served() {
+            self.program = self.program.other();
+        }
         self.short_lived = if lived { 0 } else { self.short_lived.saturating_add(1) };
         self.not_before = now + self.pause();
         self.worker = self.next.take();
@@ -204,9 +216,9 @@ impl Supervision {
                 }
                 // One that hands over already may have to end its clients' connections now.
                 Stand::Leaving { .. } => self.effects.push_back(leave),
-                Stand::Killed => {}
+                Stand::Killed { .. } => {}
                 _ => {
-                    worker.stand = Stand::Killed;
+                    worker.stand = worker.stand.killed();
                     self.effects.push_back(Effect::Kill(worker.run));
                 }
             }
@@ -254,10 +266,15 @@ impl Supervision {
 
     fn kill_the_late(&mut self, now: Instant) {
         for worker in [&mut self.worker, &mut self.next].into_iter().flatten() {
-            if worker.stand.until().is_some_and(|until| until <= now) {
-                worker.stand = Stand::Killed;
-                self.effects.push_back(Effect::Kill(worker.run));
+            if worker.stand.until().is_none_or(|until| until > now) {
+                continue;
             }
+            if let Stand::Serving { until, doubted: doubted @ false, .. } = &mut worker.stand {
+                (*until, *doubted) = (now + DOUBT_MAX, true);
+                continue;
+            }
+            worker.stand = worker.stand.killed();
+            self.effects.push_back(Effect::Kill(worker.run));
         }
     }
 
@@ -275,12 +292,34 @@ impl Supervision {
 }
 
 impl Stand {
+    /// Whether it has had clients, or could have.
+    const fn has_served(self) -> bool {
+        match self {
+            Self::Serving { .. } | Self::Leaving { .. } => true,
+            Self::Killed { had_served } => had_served,
+            Self::Starting { .. } | Self::Standing | Self::Beginning { .. } => false,
+        }
+    }
+
+    /// Whether it ends after a life, not because it cannot live.
+    fn has_lived(self, now: Instant) -> bool {
+        match self {
+            Self::Serving { since, .. } => now.saturating_duration_since(since) >= LIVED_MIN,
+            other => other.has_served(),
+        }
+    }
+
+    const fn killed(self) -> Self {
+        Self::Killed { had_served: self.has_served() }
+    }
+
     const fn until(self) -> Option<Instant> {
         match self {
-            Self::Starting { until } | Self::Beginning { until } | Self::Leaving { until } => {
-                Some(until)
-            }
-            Self::Standing | Self::Serving { .. } | Self::Killed => None,
+            Self::Starting { until }
+            | Self::Beginning { until }
+            | Self::Serving { until, .. }
+            | Self::Leaving { until } => Some(until),
+            Self::Standing | Self::Killed { .. } => None,
         }
     }
 }

@@ -150,7 +150,6 @@ fn a_worker_that_hangs_is_killed_where_it_has_something_to_do_in_time() {
     world.effects();
     assert_eq!(world.wait(), [Effect::Kill(1)]);
     let mut world = World::serving();
-    assert_eq!(world.supervision.deadline(), None);
     world.supervision.reload();
     world.effects();
     world.supervision.hello(2);
@@ -215,4 +214,29 @@ fn a_keeper_with_clients_of_another_never_gives_up() {
     let mut world = World { supervision, now, attached: 0 };
     world.effects();
     assert_eq!(world.exit(1), [Effect::Start(2, Program::Own)]);
+}
+
+#[test]
+fn a_worker_that_has_fallen_silent_is_killed_and_one_that_says_that_it_lives_is_not() {
+    let mut world = World::serving();
+    for _ in 0..100 {
+        world.now += SILENCE_MAX / 2;
+        world.supervision.alive(1, world.now);
+        assert_eq!(world.effects(), []);
+    }
+    assert_eq!(world.wait(), [], "it is listened for");
+    world.supervision.alive(1, world.now);
+    assert_eq!(world.wait(), [], "it was late");
+    assert_eq!(world.wait(), [Effect::Kill(1)]);
+    assert_eq!(world.exit(1), [Effect::Start(2, Program::OnDisk)]);
+}
+
+#[test]
+fn a_keeper_that_was_stopped_itself_listens_before_it_kills() {
+    let mut world = World::serving();
+    world.now += SILENCE_MAX * 100;
+    assert_eq!(world.effects(), []);
+    world.supervision.alive(1, world.now);
+    world.now += SILENCE_MAX / 2;
+    assert_eq!(world.effects(), []);
 }
