@@ -197,6 +197,23 @@ async fn a_switch_that_comes_back_to_a_retired_source_is_told_where_the_volume_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_follows_one_which_slept_through_it_all_is_told_by_a_retired_source() {
+    let mut cluster = Cluster::random(2).await;
+    let load = busy(&cluster.uri(), 100).await;
+    let worker = cluster.switch.stop().await;
+    cluster.without_switch("migrate", &[]).done().await;
+    cluster.source.kill9();
+    cluster.source.restart().await;
+    cluster.without_switch("retire", &[]).done().await;
+    cluster.switch.kill_stopped_worker(worker);
+    cluster.switch.process.cont();
+    cluster.until_moved().await;
+    moves_on(&load).await;
+    let report = load.stop().await;
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn retire_waits_for_the_last_client_path_and_then_the_source_may_go() {
     let cluster = Cluster::random(2).await;
     let client = connect(&cluster.source.uri(VOLUME)).await;
