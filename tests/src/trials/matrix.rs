@@ -85,12 +85,12 @@ pub fn at(label: &'static str, party: Party, time: u64, fault: Fault) -> Trial {
 /// The switch fences its session at a source that was away with a request; the source fences its own
 /// at a destination that did not answer in time.
 fn before_a_fence(party: Party, fault: Fault) -> Blow {
-    let (label, fault) = match party {
-        Party::Source if fault.is_cut() => ("source.client.answering", Fault::Reset),
-        Party::Source => ("source.client.answering", Fault::Kill),
-        _ => ("destination.mirror.begun", Fault::Stop),
+    let (label, time, fault) = match party {
+        Party::Source if fault.is_cut() => ("source.client.answering", 9, Fault::Reset),
+        Party::Source => ("source.mirror.applied", 3, Fault::Kill),
+        _ => ("destination.mirror.begun", 9, Fault::Stop),
     };
-    Blow { party, point: Point::Label(label), time: 9, fault }
+    Blow { party, point: Point::Label(label), time, fault }
 }
 
 fn often(label: &str) -> u64 {
