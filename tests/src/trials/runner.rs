@@ -120,8 +120,9 @@ async fn course(trial: &Trial, setting: &Setting) -> Result<Shown> {
     let load = stage.begin_load().await?;
     let played = stage.play().await?;
     let report = stage.end_load(load).await?;
-    stage.judge(&played, &report).await?;
     let (struck, longest_request) = (stage.coming.is_empty(), report.longest_request);
+    stage.end_tracing().await?;
+    stage.judge(&played, &report).await?;
     Ok(Shown { struck, longest_request, passed: BTreeMap::new() })
 }
 

@@ -59,6 +59,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Kills whom a system call has not killed yet, now: it must not happen while all is judged.
+    pub(super) async fn end_tracing(&mut self) -> Result<()> {
+        let traced = self.coming.iter().find(|blow| is_call_of(blow.party, blow));
+        let Some(party) = traced.map(|blow| blow.party) else { return Ok(()) };
+        self.coming.retain(|blow| !is_call_of(party, blow));
+        if party == Party::Controller { Ok(()) } else { self.kill(party).await }
+    }
+
     async fn cut_off(&mut self, party: Party, cut: Fault) -> Result<()> {
         match &self.network {
             Some(network) => network.cut(party, cut)?,
