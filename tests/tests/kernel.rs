@@ -29,8 +29,9 @@ const ROUNDS_HELD: usize = 2;
 /// Rounds that begin after the commit, before the guest is told.
 const ROUNDS_MOVED: usize = 2;
 
-/// Workers of the switch that a kernel outlives.
-const WORKERS: usize = 6;
+/// Deaths, reloads and restarts of the switch that a kernel outlives.
+const TROUBLES: [&str; 6] =
+    ["kill-worker", "reload", "restart", "kill-worker", "restart", "kill-worker"];
 
 /// Fetches what the VM is made of, or sees that it is there.
 async fn prepare() {
@@ -104,10 +105,10 @@ async fn c_6_a_kernel_with_four_connections_keeps_its_mounted_ext4_through_a_mig
 
 /// Two kernels at once, one with each number of connections.
 #[tokio::test(flavor = "multi_thread")]
-async fn kernels_keep_their_mounted_ext4_while_the_worker_of_the_switch_is_killed_and_replaced() {
+async fn kernels_keep_their_mounted_ext4_while_the_switch_is_killed_reloaded_and_restarted() {
     const OTHER: &str = "other";
     prepare().await;
-    let spec = ClusterSpec::new().on_tcp();
+    let spec = ClusterSpec::new().on_tcp().with_service();
     let other = spec.scratch.join(OTHER);
     fill_random(&other, 96 * MIB);
     let mut cluster = spec.source(|source| source.volume(OTHER, &other)).random(96).await;
@@ -118,16 +119,8 @@ async fn kernels_keep_their_mounted_ext4_while_the_worker_of_the_switch_is_kille
     for guest in &mut guests {
         guest.said_within(VM_MAX, "BF:ready", 1).await;
     }
-    for death in 1..=WORKERS {
-        let former = match death % 3 {
-            0 => {
-                let former = cluster.switch.worker().await;
-                cluster.switch.process.hang_up();
-                former
-            }
-            _ => cluster.switch.kill_worker().await,
-        };
-        cluster.switch.worker_after(former).await;
+    for trouble in TROUBLES {
+        assert!(cluster.switch.job(trouble).await, "{trouble} is possible");
         for guest in &mut guests {
             works(guest, 1).await;
         }

@@ -8,20 +8,16 @@ use blockferry_block::MIB;
 use blockferry_checker::{LoadConfig, LoadHandle};
 use blockferry_tests::cast::{
     Cluster, RawClient, Replies, Switch, SwitchSpec, VOLUME, binary, connect, load, moves_on,
-    until, until_within,
+    until_within,
 };
 
 /// A request that takes longer has not just been delayed.
 const DELAY_MAX: Duration = Duration::from_secs(20);
 
-/// A systemd has to start first.
-const SYSTEMD_MAX: Duration = Duration::from_secs(60);
-
 struct Service {
     cluster: Cluster,
     switch: Switch,
     program: PathBuf,
-    jobs: usize,
 }
 
 impl Service {
@@ -39,22 +35,7 @@ impl Service {
         let spec = SwitchSpec::new(listen, control, cluster.scratch.join("state"), &routes);
         let spec = SwitchSpec { program: program.clone(), ..spec };
         let switch = Switch::start(spec.as_service()).await;
-        Self { cluster, switch, program, jobs: 0 }
-    }
-
-    /// Has systemd do something, and tells whether it could.
-    async fn job(&mut self, word: &str) -> bool {
-        self.jobs += 1;
-        self.switch.process.say(word);
-        let answered = self.switch.process.said_within(SYSTEMD_MAX, "job ", self.jobs).await;
-        answered.last().expect("an answer").starts_with("job done")
-    }
-
-    async fn keeper(&self) -> u64 {
-        until("the switch has a keeper", async || {
-            self.switch.status().await?["keeper"]["pid"].as_u64()
-        })
-        .await
+        Self { cluster, switch, program }
     }
 
     async fn crowd(&self, connections: usize) -> LoadHandle {
@@ -87,19 +68,19 @@ async fn a_service_that_is_restarted_while_its_volume_moves_costs_four_connectio
     let load = service.crowd(4).await;
     let slowly = ["--chunk", "1M", "--bandwidth", "12M"];
     let migration = service.cluster.controller("migrate", &slowly);
-    let mut keepers = vec![service.keeper().await];
+    let mut keepers = vec![service.switch.keeper().await];
     for copied_mib in [4, 12, 20] {
         service.cluster.until_copied(copied_mib * MIB).await;
-        assert!(service.job("restart").await, "systemd restarts it");
-        keepers.push(service.keeper().await);
+        assert!(service.switch.job("restart").await, "systemd restarts it");
+        keepers.push(service.switch.keeper().await);
         moves_on(&load).await;
         // Its own worker may be replaced as ever.
-        assert!(service.job("reload").await, "systemd reloads it");
+        assert!(service.switch.job("reload").await, "systemd reloads it");
         moves_on(&load).await;
     }
     migration.done().await;
-    assert!(service.job("restart").await, "systemd restarts it");
-    keepers.push(service.keeper().await);
+    assert!(service.switch.job("restart").await, "systemd restarts it");
+    keepers.push(service.switch.keeper().await);
     service.ends_clean(load).await;
     keepers.dedup();
     assert_eq!(keepers.len(), 5, "each was another process: {keepers:?}");
@@ -110,10 +91,10 @@ async fn a_restart_with_a_program_that_cannot_start_costs_nothing_once_there_is_
     let mut service = Service::start(4).await;
     let load = service.crowd(2).await;
     replace(&service.program, Path::new("/bin/false"));
-    assert!(!service.job("restart").await, "it cannot be started");
+    assert!(!service.switch.job("restart").await, "it cannot be started");
     replace(&service.program, &binary("switch-proxy"));
     // The unit says that it is tried again.
-    service.keeper().await;
+    service.switch.keeper().await;
     service.ends_clean(load).await;
 }
 
@@ -121,7 +102,7 @@ async fn a_restart_with_a_program_that_cannot_start_costs_nothing_once_there_is_
 async fn a_client_that_comes_while_the_service_restarts_is_served_after_it() {
     let mut service = Service::start(4).await;
     replace(&service.program, Path::new("/bin/false"));
-    assert!(!service.job("restart").await, "it cannot be started");
+    assert!(!service.switch.job("restart").await, "it cannot be started");
     let uri = service.switch.uri(VOLUME);
     let client = tokio::spawn(async move { connect(&uri).await });
     replace(&service.program, &binary("switch-proxy"));
@@ -132,7 +113,7 @@ async fn a_client_that_comes_while_the_service_restarts_is_served_after_it() {
 async fn a_service_that_is_stopped_ends_its_clients_connections() {
     let mut service = Service::start(4).await;
     let mut client = RawClient::join(&service.switch.uri(VOLUME), Replies::Simple).await;
-    assert!(service.job("stop").await, "systemd stops it");
+    assert!(service.switch.job("stop").await, "systemd stops it");
     client.until_hung_up().await;
     until_within(DELAY_MAX, "the control API is gone", async || {
         service.switch.status().await.is_none().then_some(())

@@ -35,6 +35,8 @@ pub struct ClusterSpec {
     pub destination: StorageSpec,
     /// What the switch is started with beside its addresses and its route.
     pub switch: Vec<String>,
+    /// Whether the switch is a service of a systemd.
+    pub service: bool,
 }
 
 impl ClusterSpec {
@@ -43,8 +45,8 @@ impl ClusterSpec {
         let scratch = Scratch::new();
         let source = StorageSpec::new("target-src", &scratch.join("a"));
         let destination = StorageSpec::new("target-dst", &scratch.join("b"));
-        let (transport, switch) = (Transport::Unix, Vec::new());
-        Self { scratch, transport, source, destination, switch }
+        let (transport, switch, service) = (Transport::Unix, Vec::new(), false);
+        Self { scratch, transport, source, destination, switch, service }
     }
 
     /// On TCP.
@@ -77,6 +79,13 @@ impl ClusterSpec {
         self
     }
 
+    /// Has the switch started as a service of a systemd.
+    #[must_use]
+    pub fn with_service(mut self) -> Self {
+        self.service = true;
+        self
+    }
+
     /// Where the volume's file is, if the volume is a file.
     pub fn file(&self) -> PathBuf {
         self.scratch.join("volume")
@@ -96,7 +105,7 @@ impl ClusterSpec {
 
     /// As it is.
     pub async fn start(self) -> Cluster {
-        let Self { scratch, transport, source, destination, switch: more } = self;
+        let Self { scratch, transport, source, destination, switch: more, service } = self;
         let source = Storage::start(source).await;
         let destination = Storage::start(destination).await;
         let (listen, control) = match transport {
@@ -108,7 +117,8 @@ impl ClusterSpec {
         };
         let routes = [(VOLUME, source.uri(VOLUME))];
         let spec = SwitchSpec::new(listen, control, scratch.join("switch"), &routes);
-        let switch = Switch::start(SwitchSpec { more, ..spec }).await;
+        let spec = SwitchSpec { more, ..spec };
+        let switch = Switch::start(if service { spec.as_service() } else { spec }).await;
         Cluster { source, destination, switch, scratch }
     }
 }

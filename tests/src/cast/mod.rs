@@ -17,6 +17,7 @@ mod prepared;
 mod process;
 mod raw;
 mod recorder;
+mod service;
 mod steps;
 mod storage;
 mod switch;
