@@ -27,7 +27,7 @@ impl World {
         }
         self.source.aborting = true;
         if self.breaks(Mutant::AbortedBeforeRecord) {
-            _ = self.source.machine.abort();
+            self.source.machine.abort_durable();
         } else {
             self.source.machine.unsettle();
         }
@@ -40,7 +40,7 @@ impl World {
         self.source.journal.log.clear();
         self.source.journal.term = 0;
         self.source.journal.attempt = 0;
-        _ = self.source.machine.abort();
+        self.source.machine.abort_durable();
         self.source.checkpoint = None;
         self.source.batch = None;
         self.close_lanes();
