@@ -24,9 +24,12 @@ struct Arguments {
     /// Requests of all clients together.
     #[arg(long)]
     requests: Option<u8>,
-    /// Storage programs or switches that die.
+    /// Storage programs that die.
     #[arg(long)]
     crashes: Option<u8>,
+    /// Switches that die.
+    #[arg(long)]
+    switches: Option<u8>,
     /// Connections that break, and answers that are late.
     #[arg(long)]
     breaks: Option<u8>,
@@ -51,6 +54,7 @@ impl Arguments {
     fn enlarge(&self, scope: Scope) -> Scope {
         let faults = Faults {
             crashes: self.crashes.unwrap_or(scope.faults.crashes),
+            switches: self.switches.unwrap_or(scope.faults.switches),
             breaks: self.breaks.unwrap_or(scope.faults.breaks),
             errors: self.errors.unwrap_or(scope.faults.errors),
             takeovers: self.takeovers.unwrap_or(scope.faults.takeovers),

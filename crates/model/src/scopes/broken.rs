@@ -47,6 +47,8 @@ pub fn scope_of(mutant: Mutant) -> Scope {
         Mutant::OwnedByPhase => Scope { requests: 0, ..change::LATE },
         Mutant::TermVolatile => recovery::DEADLY_SWEEP_OF_TWO,
         Mutant::AbortedBeforeRecord => recovery::DEADLY_ABORT,
+        Mutant::CommitBesideAbort => recovery::ABORT_OF_TWO,
+        Mutant::NumbersAgain => change::SWITCH,
     };
     let crashes = if mutant == Mutant::OwnedByPromise { 1 } else { scope.faults.crashes };
     Scope { faults: Faults { crashes, ..scope.faults }, mutant: Some(mutant), ..scope }

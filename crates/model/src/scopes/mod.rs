@@ -13,15 +13,17 @@ const TRIM_B: Request = Request::new(Verb::Trim, Span::B);
 const READ_A: Request = Request::new(Verb::Read, Span::A);
 const FLUSH: Request = Request::new(Verb::Flush, Span::AB);
 
-const NONE: Faults = Faults { crashes: 0, breaks: 0, errors: 0, takeovers: 0, aborts: 0 };
+const NONE: Faults =
+    Faults { crashes: 0, switches: 0, breaks: 0, errors: 0, takeovers: 0, aborts: 0 };
 
 const SWEEP: Scope = Scope {
     start: Start::Begun,
     menu: &[WRITE_AB],
-    clients: 2,
+    clients: 1,
     requests: 1,
     switch: false,
     controllers: 1,
+    again: false,
     faults: NONE,
     mutant: None,
 };
@@ -32,12 +34,14 @@ pub const ALL: &[(&str, Scope)] = &[
     ("sweep.crash", sweep::CRASH),
     ("sweep.break", sweep::BREAK),
     ("sweep.error", sweep::ERROR),
+    ("sweep.two", sweep::TWO),
     ("change.calm", change::CALM),
     ("change.crash", change::CRASH),
     ("change.durable", change::DURABLE),
     ("change.break", change::BREAK),
     ("change.error", change::ERROR),
     ("change.late", change::LATE),
+    ("change.switch", change::SWITCH),
     ("recovery.sweep", recovery::SWEEP_OF_TWO),
     ("recovery.broken-sweep", recovery::BROKEN_SWEEP_OF_TWO),
     ("recovery.deadly-sweep", recovery::DEADLY_SWEEP_OF_TWO),
@@ -53,7 +57,7 @@ pub mod sweep {
 
     /// Two clients beside the sweep, from before it begins; nothing goes wrong.
     pub const CALM: Scope =
-        Scope { start: Start::Owner, menu: &[WRITE_A, WRITE_AB, TRIM_B], requests: 2, ..SWEEP };
+        Scope { start: Start::Owner, menu: &[WRITE_AB, TRIM_B], clients: 2, requests: 2, ..SWEEP };
 
     /// A storage program dies.
     pub const CRASH: Scope =
@@ -62,6 +66,15 @@ pub mod sweep {
     /// A connection breaks, or an answer comes too late.
     pub const BREAK: Scope =
         Scope { menu: &[WRITE_AB, TRIM_B], faults: Faults { breaks: 1, ..NONE }, ..SWEEP };
+
+    /// The same, with two clients that write to the same extent.
+    pub const TWO: Scope = Scope {
+        menu: &[WRITE_A],
+        clients: 2,
+        requests: 2,
+        faults: Faults { breaks: 1, ..NONE },
+        ..SWEEP
+    };
 
     /// A disk fails.
     pub const ERROR: Scope =
@@ -72,8 +85,14 @@ pub mod sweep {
 pub mod change {
     use super::*;
 
-    const CHANGE: Scope =
-        Scope { start: Start::Swept, switch: true, menu: &[WRITE_A, READ_A], requests: 2, ..SWEEP };
+    const CHANGE: Scope = Scope {
+        start: Start::Swept,
+        switch: true,
+        menu: &[WRITE_A, READ_A],
+        clients: 2,
+        requests: 2,
+        ..SWEEP
+    };
 
     /// Two clients beside the change of owner; nothing goes wrong.
     pub const CALM: Scope = Scope { menu: &[WRITE_A, READ_A, FLUSH], requests: 3, ..CHANGE };
@@ -92,6 +111,9 @@ pub mod change {
 
     /// A connection breaks, or an answer comes too late.
     pub const BREAK: Scope = Scope { faults: Faults { breaks: 1, ..NONE }, ..CHANGE };
+
+    /// The switch dies: its worker alone, or its keeper with it.
+    pub const SWITCH: Scope = Scope { faults: Faults { switches: 1, ..NONE }, ..CHANGE };
 
     /// A disk fails.
     pub const ERROR: Scope = Scope { faults: Faults { errors: 1, ..NONE }, ..CHANGE };
@@ -113,7 +135,7 @@ pub mod recovery {
 
     /// The second controller takes over during the sweep, while the first goes on.
     pub const SWEEP_OF_TWO: Scope =
-        Scope { controllers: 2, clients: 1, faults: Faults { takeovers: 1, ..NONE }, ..SWEEP };
+        Scope { controllers: 2, faults: Faults { takeovers: 1, ..NONE }, ..SWEEP };
 
     /// The same, and connections break and calls are late.
     pub const BROKEN_SWEEP_OF_TWO: Scope =
@@ -125,14 +147,13 @@ pub mod recovery {
 
     /// The sweep is aborted and begun again.
     pub const ABORTED_SWEEP: Scope =
-        Scope { clients: 1, faults: Faults { aborts: 1, ..NONE }, ..SWEEP };
+        Scope { again: true, faults: Faults { aborts: 1, ..NONE }, ..SWEEP };
 
     /// The second controller takes over when the first is about to commit, and either may abort.
     pub const COMMIT_OF_TWO: Scope = Scope {
         start: Start::Swept,
         switch: true,
         controllers: 2,
-        clients: 1,
         menu: &[WRITE_A],
         faults: Faults { takeovers: 1, breaks: 1, ..NONE },
         ..SWEEP
