@@ -21,6 +21,9 @@ use stateright::{Checker, Model};
 struct Arguments {
     /// The scope; without one, their names are listed.
     scope: Option<String>,
+    /// Clients.
+    #[arg(long)]
+    clients: Option<u8>,
     /// Requests of all clients together.
     #[arg(long)]
     requests: Option<u8>,
@@ -42,6 +45,9 @@ struct Arguments {
     /// Aborts.
     #[arg(long)]
     aborts: Option<u8>,
+    /// A migration that was aborted is begun again.
+    #[arg(long)]
+    again: bool,
     /// Also asks what can be reached from every state.
     #[arg(long)]
     live: bool,
@@ -60,7 +66,9 @@ impl Arguments {
             takeovers: self.takeovers.unwrap_or(scope.faults.takeovers),
             aborts: self.aborts.unwrap_or(scope.faults.aborts),
         };
-        Scope { faults, requests: self.requests.unwrap_or(scope.requests), ..scope }
+        let clients = self.clients.unwrap_or(scope.clients);
+        let requests = self.requests.unwrap_or(scope.requests);
+        Scope { faults, clients, requests, again: self.again || scope.again, ..scope }
     }
 }
 

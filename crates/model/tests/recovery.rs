@@ -3,7 +3,7 @@
 
 use blockferry_model::Scope;
 use blockferry_model::live::{
-    CLIENTS_WAIT_FOR_NOBODY, COMMITTED_OR_ABORTED, SWEPT_OR_ABORTED,
+    CLIENTS_WAIT_FOR_NOBODY, COMMITTED_OR_ABORTED, SWEEP_ENDS, SWEPT_OR_ABORTED,
     WAITS_FOR_NOBODY_BEFORE_THE_COMMIT,
 };
 use blockferry_model::proof::prove;
@@ -35,7 +35,7 @@ fn two_controllers_hold_the_invariants_when_a_storage_program_dies() {
 
 #[test]
 fn an_aborted_sweep_leaves_the_volume_as_it_was_and_can_be_begun_again() {
-    holds(recovery::ABORTED_SWEEP, SWEEP);
+    holds(recovery::ABORTED_SWEEP, &[SWEEP_ENDS, CLIENTS_WAIT_FOR_NOBODY]);
 }
 
 #[test]

@@ -28,13 +28,13 @@ const SWEEP: Scope = Scope {
     mutant: None,
 };
 
-/// Every scope of the tests, by name.
+/// Every scope, by name.
 pub const ALL: &[(&str, Scope)] = &[
     ("sweep.calm", sweep::CALM),
     ("sweep.crash", sweep::CRASH),
     ("sweep.break", sweep::BREAK),
     ("sweep.error", sweep::ERROR),
-    ("sweep.two", sweep::TWO),
+    ("sweep.break-of-two", sweep::BREAK_OF_TWO),
     ("change.calm", change::CALM),
     ("change.crash", change::CRASH),
     ("change.durable", change::DURABLE),
@@ -67,8 +67,8 @@ pub mod sweep {
     pub const BREAK: Scope =
         Scope { menu: &[WRITE_AB, TRIM_B], faults: Faults { breaks: 1, ..NONE }, ..SWEEP };
 
-    /// The same, with two clients that write to the same extent.
-    pub const TWO: Scope = Scope {
+    /// The same, with two clients that write to the same extent; not among the tests.
+    pub const BREAK_OF_TWO: Scope = Scope {
         menu: &[WRITE_A],
         clients: 2,
         requests: 2,
