@@ -48,7 +48,9 @@ pub fn scope_of(mutant: Mutant) -> Scope {
         Mutant::TermVolatile => recovery::DEADLY_SWEEP_OF_TWO,
         Mutant::AbortedBeforeRecord => recovery::DEADLY_ABORT,
         Mutant::CommitBesideAbort => recovery::ABORT_OF_TWO,
-        Mutant::NumbersAgain => change::SWITCH,
+        Mutant::NumbersAgain => {
+            Scope { requests: 2, faults: Faults { switches: 1, ..NONE }, ..CHANGE }
+        }
     };
     let crashes = if mutant == Mutant::OwnedByPromise { 1 } else { scope.faults.crashes };
     Scope { faults: Faults { crashes, ..scope.faults }, mutant: Some(mutant), ..scope }

@@ -48,6 +48,7 @@ pub const ALL: &[(&str, Scope)] = &[
     ("recovery.aborted-sweep", recovery::ABORTED_SWEEP),
     ("recovery.commit", recovery::COMMIT_OF_TWO),
     ("recovery.abort", recovery::ABORT_OF_TWO),
+    ("recovery.again", recovery::AGAIN_OF_TWO),
     ("recovery.deadly-abort", recovery::DEADLY_ABORT),
 ];
 
@@ -160,11 +161,12 @@ pub mod recovery {
     };
 
     /// Either may abort too, and its call may be late.
-    pub const ABORT_OF_TWO: Scope = Scope {
-        requests: 0,
-        faults: Faults { takeovers: 1, breaks: 1, aborts: 1, ..NONE },
-        ..COMMIT_OF_TWO
-    };
+    pub const ABORT_OF_TWO: Scope =
+        Scope { faults: Faults { aborts: 1, ..COMMIT_OF_TWO.faults }, ..COMMIT_OF_TWO };
+
+    /// The same without a client, and the migration is begun again while calls of the first one, and
+    /// its older controller, are still about.
+    pub const AGAIN_OF_TWO: Scope = Scope { requests: 0, again: true, ..ABORT_OF_TWO };
 
     /// A storage program dies while the migration is aborted or committed.
     pub const DEADLY_ABORT: Scope =
