@@ -39,7 +39,7 @@ pub fn scope_of(mutant: Mutant) -> Scope {
         Mutant::ForwardBeforeRecord | Mutant::OwnedByPromise => CHANGE,
         Mutant::FlushByProxy => Scope { requests: 2, menu: &[WRITE_A, FLUSH], ..CHANGE },
         Mutant::ShutdownForwarded => Scope { faults: faults(1, 0, 0), ..CHANGE },
-        Mutant::FenceStaysHere => Scope { requests: 2, faults: faults(1, 0, 0), ..CHANGE },
+        Mutant::FenceStaysHere => Scope { faults: faults(1, 0, 0), ..CHANGE },
         Mutant::OwnedWithMirrors => {
             Scope { requests: 2, menu: &[WRITE_A, FLUSH], faults: faults(1, 0, 0), ..CHANGE }
         }

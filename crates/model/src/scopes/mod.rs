@@ -32,6 +32,7 @@ const SWEEP: Scope = Scope {
 pub const ALL: &[(&str, Scope)] = &[
     ("sweep.calm", sweep::CALM),
     ("sweep.crash", sweep::CRASH),
+    ("sweep.durable", sweep::DURABLE),
     ("sweep.break", sweep::BREAK),
     ("sweep.error", sweep::ERROR),
     ("sweep.break-of-two", sweep::BREAK_OF_TWO),
@@ -61,8 +62,10 @@ pub mod sweep {
         Scope { start: Start::Owner, menu: &[WRITE_AB, TRIM_B], clients: 2, requests: 2, ..SWEEP };
 
     /// A storage program dies.
-    pub const CRASH: Scope =
-        Scope { menu: &[WRITE_AB, FUA_A], faults: Faults { crashes: 1, ..NONE }, ..SWEEP };
+    pub const CRASH: Scope = Scope { faults: Faults { crashes: 1, ..NONE }, ..SWEEP };
+
+    /// The same beside a request that has to be durable; not among the tests.
+    pub const DURABLE: Scope = Scope { menu: &[WRITE_AB, FUA_A], ..CRASH };
 
     /// A connection breaks, or an answer comes too late.
     pub const BREAK: Scope =
