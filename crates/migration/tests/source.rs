@@ -339,13 +339,36 @@ fn an_abort_before_the_commit_returns_to_the_owner_and_after_it_is_refused() {
     let mut source = attached();
     sweep(&mut source);
     let id = source.begin_update(CLIENT, at(1));
-    assert_eq!(source.abort(), Ok(()));
+    assert_eq!(source.abort_begin(), Ok(()));
+    source.abort_durable();
     assert!(matches!(source.step(id), Step::Apply { mirror: None }), "it waited for the log");
     let mut source = attached();
     sweep(&mut source);
     source.settle(Attempt(1)).expect("the sweep is complete");
     source.commit_begin(Attempt(1)).expect("nothing is dirty");
-    assert_eq!(source.abort(), Err(CommitRefusal::TooLate));
+    assert_eq!(source.abort_begin(), Err(CommitRefusal::TooLate));
+}
+
+#[test]
+fn i7_an_abort_that_is_not_durable_yet_goes_on_mirroring() {
+    let mut source = attached();
+    sweep(&mut source);
+    source.abort_begin().expect("before the commit");
+    let (_, mirror) = begin(&mut source, at(1));
+    assert_eq!(mirror, Some(at(1)), "a next run of the source would not know that it is missing");
+}
+
+#[test]
+fn nothing_is_committed_while_the_record_of_an_abort_is_being_written() {
+    let mut source = attached();
+    sweep(&mut source);
+    source.settle(Attempt(1)).expect("the sweep is complete");
+    source.abort_begin().expect("before the commit");
+    assert_eq!(source.commit_begin(Attempt(1)), Err(CommitRefusal::WrongAttempt));
+    assert_eq!(source.settle(Attempt(2)), Err(CommitRefusal::Ending));
+    assert_eq!(source.abort_begin(), Ok(()), "an abort that failed is asked for again");
+    source.abort_durable();
+    assert_eq!(source.phase(), PhaseName::Owner);
 }
 
 #[test]
@@ -371,7 +394,8 @@ fn i5_a_migration_that_begins_after_an_aborted_one_waits_for_what_that_one_mirro
     claim(&mut source, Extent::whole(4 * LEAF));
     let (id, mirror) = begin(&mut source, at(1));
     assert_eq!(mirror, Some(at(1)));
-    source.abort().expect("before the commit");
+    source.abort_begin().expect("before the commit");
+    source.abort_durable();
     source.mirror_done(id, MirrorOutcome::Failed);
     source.begin();
     assert!(source.attached(EPOCH, 0, Frontier::new()));

@@ -21,12 +21,18 @@ use stateright::{Checker, Model};
 struct Arguments {
     /// The scope; without one, their names are listed.
     scope: Option<String>,
+    /// Clients.
+    #[arg(long)]
+    clients: Option<u8>,
     /// Requests of all clients together.
     #[arg(long)]
     requests: Option<u8>,
-    /// Storage programs or switches that die.
+    /// Storage programs that die.
     #[arg(long)]
     crashes: Option<u8>,
+    /// Switches that die.
+    #[arg(long)]
+    switches: Option<u8>,
     /// Connections that break, and answers that are late.
     #[arg(long)]
     breaks: Option<u8>,
@@ -39,6 +45,9 @@ struct Arguments {
     /// Aborts.
     #[arg(long)]
     aborts: Option<u8>,
+    /// A migration that was aborted is begun again.
+    #[arg(long)]
+    again: bool,
     /// Also asks what can be reached from every state.
     #[arg(long)]
     live: bool,
@@ -51,12 +60,15 @@ impl Arguments {
     fn enlarge(&self, scope: Scope) -> Scope {
         let faults = Faults {
             crashes: self.crashes.unwrap_or(scope.faults.crashes),
+            switches: self.switches.unwrap_or(scope.faults.switches),
             breaks: self.breaks.unwrap_or(scope.faults.breaks),
             errors: self.errors.unwrap_or(scope.faults.errors),
             takeovers: self.takeovers.unwrap_or(scope.faults.takeovers),
             aborts: self.aborts.unwrap_or(scope.faults.aborts),
         };
-        Scope { faults, requests: self.requests.unwrap_or(scope.requests), ..scope }
+        let clients = self.clients.unwrap_or(scope.clients);
+        let requests = self.requests.unwrap_or(scope.requests);
+        Scope { faults, clients, requests, again: self.again || scope.again, ..scope }
     }
 }
 

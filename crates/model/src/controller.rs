@@ -89,7 +89,7 @@ impl World {
         for (number, of) in self.controllers.iter().enumerate() {
             let controller = number as u8;
             if !self.source.journal.sending {
-                if number == 0 {
+                if number == 0 && (self.migration == 0 || self.scope.again) {
                     out.push(Action::Begin { controller });
                 }
                 continue;
@@ -114,7 +114,7 @@ impl World {
             if of.ready.is_some() && heard {
                 out.extend([false, true].map(|late| Action::Commit { controller, late }));
             } else if of.settled.is_some() && self.destination.readying.is_none() {
-                out.push(Action::Ready { controller });
+                out.extend([false, true].map(|late| Action::Ready { controller, late }));
             } else if of.settled.is_none() && heard && self.may_settle() {
                 out.push(Action::Settle { controller });
             }
@@ -154,11 +154,15 @@ impl World {
     }
 
     /// The controller asks the destination to be ready.
-    pub(crate) fn ready_by(&mut self, controller: u8) {
+    pub(crate) fn ready_by(&mut self, controller: u8, late: bool) {
         let voice = self.controller(controller).voice;
         let Some((attempt, epoch)) = self.controller(controller).settled else { return };
+        if late {
+            self.controller(controller).forget();
+            return self.wire.late.push(Late::Ready(voice, attempt, epoch));
+        }
         let obeys = self.destination_obeys(voice);
-        if !obeys || !self.ready_begins(attempt, epoch, controller) {
+        if !obeys || !self.ready_begins(attempt, epoch, Some(controller)) {
             self.controller(controller).forget();
         }
     }

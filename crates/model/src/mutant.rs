@@ -55,4 +55,6 @@ mutants! {
     OwnedByPhase "x4" "a late attach takes back the promise that the commit relies on",
     FenceStaysHere "x5" "a restarted former owner confirms a fence for itself alone",
     AbortedBeforeRecord "x6" "the source ends the migration before the record of it is durable",
+    CommitBesideAbort "x7" "a commit begins while the record of an abort is being written",
+    NumbersAgain "x8" "the switch's next worker numbers its links as the one that died",
 }

@@ -18,6 +18,12 @@ use crate::wire::{PathGeneration, Session};
 /// No client of the model waits long enough to be told an error.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(1 << 30);
 
+/// Distance between the links of two processes that have a session one after another.
+const INCARNATION: u64 = 1 << 20;
+
+/// The same on the wire.
+const LINKS_MAX: u64 = 16;
+
 /// A storage program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
@@ -36,6 +42,8 @@ pub struct PathEnd {
     pub base: PathGeneration,
     /// See `base`.
     pub step: PathGeneration,
+    /// How many processes have had the session before.
+    incarnation: u16,
     machine: Machine,
     /// Links that stand, and where they lead.
     links: Vec<(Generation, Host)>,
@@ -68,12 +76,28 @@ impl PathEnd {
         let mut generations = Generations::ALL;
         let front = generations.take().expect("the first of many");
         let machine = Machine::new(front, generations, CLIENT_TIMEOUT);
-        Self { session, base, step, machine, links: vec![(front, host)], requests: Vec::new() }
+        let links = vec![(front, host)];
+        Self { session, base, step, incarnation: 0, machine, links, requests: Vec::new() }
     }
 
-    /// The generation of a link as servers know it.
+    /// The path of the next process that has the session; or one that gives its numbers again (a
+    /// broken rule).
+    #[must_use]
+    pub fn succeeded(&self, repeats: bool) -> Self {
+        let Self { session, base, step, incarnation, .. } = *self;
+        let incarnation = if repeats { incarnation } else { incarnation + 1 };
+        let generations = Generations::of_incarnation(incarnation);
+        let machine = Machine::resumed(generations, CLIENT_TIMEOUT, now());
+        let (links, requests) = (Vec::new(), Vec::new());
+        Self { session, base, step, incarnation, machine, links, requests }
+    }
+
+    /// The generation of a link as servers know it: the machine's own, closer together.
     pub fn on_the_wire(&self, link: Generation) -> PathGeneration {
-        self.base + self.step * PathGeneration::try_from(link.0).unwrap_or(PathGeneration::MAX)
+        let number = link.0 % INCARNATION;
+        assert!(number < LINKS_MAX, "a process opens few links");
+        let number = link.0 / INCARNATION * LINKS_MAX + number;
+        self.base + self.step * PathGeneration::try_from(number).expect("few processes die")
     }
 
     /// What has to be worked on.

@@ -29,6 +29,8 @@ pub struct Scope {
     pub switch: bool,
     /// How many controllers there are.
     pub controllers: u8,
+    /// Whether a migration that was aborted is begun again.
+    pub again: bool,
     /// What goes wrong at most.
     pub faults: Faults,
     /// The rule that is broken on purpose.
@@ -55,9 +57,11 @@ impl Scope {
 /// How often things go wrong in one run, or people change their minds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
-    /// A storage program or a controller dies; a storage program with or without its disk's cache.
+    /// A storage program dies, with or without its disk's cache.
     pub crashes: u8,
-    /// A connection is lost, or an answer takes too long.
+    /// The switch dies, its keeper with it or not.
+    pub switches: u8,
+    /// A connection is lost, an answer takes too long, or a controller dies.
     pub breaks: u8,
     /// A disk fails to do as it is told.
     pub errors: u8,
@@ -71,6 +75,7 @@ impl Faults {
     /// Whether so much may still go wrong.
     pub const fn covers(self, cost: Self) -> bool {
         self.crashes >= cost.crashes
+            && self.switches >= cost.switches
             && self.breaks >= cost.breaks
             && self.errors >= cost.errors
             && self.takeovers >= cost.takeovers
@@ -80,6 +85,7 @@ impl Faults {
     /// Takes what has gone wrong.
     pub const fn spend(&mut self, cost: Self) {
         self.crashes -= cost.crashes;
+        self.switches -= cost.switches;
         self.breaks -= cost.breaks;
         self.errors -= cost.errors;
         self.takeovers -= cost.takeovers;

@@ -143,6 +143,8 @@ pub enum Late {
     Attach(BootId),
     /// Make the address durable, in this epoch.
     Finish(u64, u64),
+    /// Promise to be ready for the attempt, in this epoch.
+    Ready(Voice, u64, u64),
     /// Commit the attempt, for which this run of the destination is ready.
     Commit(Voice, u64, BootId),
     /// End the migration.

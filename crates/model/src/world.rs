@@ -157,6 +157,9 @@ impl World {
         late.retain(|call| match call {
             Late::Finish(of, _) => *of == epoch && !owned,
             Late::Attach(_) => !owned,
+            Late::Ready(voice, _, of) => {
+                *of == epoch && !owned && self.destination_would_obey(*voice)
+            }
             Late::Commit(voice, ..) | Late::Abort(voice) => self.source_would_obey(*voice),
         });
         self.wire.late = late;

@@ -27,6 +27,11 @@ fn the_change_of_owner_holds_its_invariants_when_paths_break_and_answers_are_lat
 }
 
 #[test]
+fn the_change_of_owner_holds_its_invariants_when_the_switch_dies_and_when_its_worker_does() {
+    holds(change::SWITCH);
+}
+
+#[test]
 fn the_change_of_owner_holds_its_invariants_when_disks_fail() {
     holds(change::ERROR);
 }

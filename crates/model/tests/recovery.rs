@@ -3,7 +3,7 @@
 
 use blockferry_model::Scope;
 use blockferry_model::live::{
-    CLIENTS_WAIT_FOR_NOBODY, COMMITTED_OR_ABORTED, SWEPT_OR_ABORTED,
+    CLIENTS_WAIT_FOR_NOBODY, COMMITTED, COMMITTED_OR_ABORTED, SWEEP_ENDS, SWEPT_OR_ABORTED,
     WAITS_FOR_NOBODY_BEFORE_THE_COMMIT,
 };
 use blockferry_model::proof::prove;
@@ -35,7 +35,7 @@ fn two_controllers_hold_the_invariants_when_a_storage_program_dies() {
 
 #[test]
 fn an_aborted_sweep_leaves_the_volume_as_it_was_and_can_be_begun_again() {
-    holds(recovery::ABORTED_SWEEP, SWEEP);
+    holds(recovery::ABORTED_SWEEP, &[SWEEP_ENDS, CLIENTS_WAIT_FOR_NOBODY]);
 }
 
 #[test]
@@ -46,6 +46,11 @@ fn a_controller_that_was_replaced_when_it_was_about_to_commit_harms_nothing() {
 #[test]
 fn of_an_abort_and_a_commit_one_wins_however_late_they_are() {
     holds(recovery::ABORT_OF_TWO, CHANGE);
+}
+
+#[test]
+fn late_calls_of_an_aborted_migration_harm_neither_the_volume_nor_the_next_one() {
+    holds(recovery::AGAIN_OF_TWO, &[COMMITTED, WAITS_FOR_NOBODY_BEFORE_THE_COMMIT]);
 }
 
 #[test]

@@ -63,6 +63,9 @@ pub enum CommitRefusal {
     /// There is no migration, or no settled attempt of this number.
     #[error("no attempt of this number has settled")]
     WrongAttempt,
+    /// The migration is being aborted.
+    #[error("the migration is being aborted")]
+    Ending,
     /// A condition of I10 does not hold.
     #[error("not ready to commit: {0}")]
     NotReady(Missing),
@@ -215,9 +218,12 @@ impl Source {
     /// The sweep has reached the end: reads take locks from now on. Repeating it changes nothing.
     ///
     /// # Errors
-    /// [`CommitRefusal::NotReady`] while the sweep is under way.
+    /// [`CommitRefusal::NotReady`] while the sweep is under way; [`CommitRefusal::Ending`].
     pub fn settle(&mut self, attempt: Attempt) -> Result<(), CommitRefusal> {
         let size = self.size;
+        if self.sweep().is_some_and(|sweep| sweep.ending) {
+            return Err(CommitRefusal::Ending);
+        }
         match std::mem::replace(&mut self.phase, Phase::Owner) {
             Phase::Sweeping(mut sweep) => {
                 sweep.reads_locked = None;

@@ -41,7 +41,7 @@ fn hash_operation<H: Hasher>(operation: &Operation, sweep: Option<&Sweep>, state
 
 fn hash_sweep<H: Hasher>(sweep: &Sweep, size: u64, state: &mut H) {
     (sweep.read_cursor, sweep.reserved, sweep.durable).hash(state);
-    (sweep.attachment, sweep.recovering, sweep.paused).hash(state);
+    (sweep.attachment, sweep.recovering, sweep.paused, sweep.ending).hash(state);
     (&sweep.dirty, &sweep.unflushed, &sweep.flushing, &sweep.log).hash(state);
     (&sweep.ledger, sweep.digest_agreed).hash(state);
     (&sweep.mirrors, &sweep.unfenced).hash(state);

@@ -4,7 +4,8 @@
 //!            begin            settle            commit_begin          commit_durable
 //!  Owner ------------> Sweeping ------> Settling ------------> Committing ------> Forwarding
 //!    ^                  |    ^            |                        |
-//!    +------ abort -----+    +--- attach, dirty, commit_failed ----+
+//!    +-- abort_durable -+    +--- attach, dirty, commit_failed, ---+
+//!                                 abort_begin
 //! ```
 //!
 //! Requests are operations: the caller begins one, asks for its [`Step`], does what it says, reports
@@ -12,6 +13,7 @@
 //! only moves bytes. Reads before `Settling` take no part in the record, since nothing but the order
 //! between updates matters then.
 
+mod abort;
 mod claim;
 mod commit;
 mod data_claimed;
@@ -120,20 +122,6 @@ impl Source {
                 self.in_flight.set_all_local_only();
             }
         }
-    }
-
-    /// Ends a migration before its commit.
-    ///
-    /// # Errors
-    /// [`CommitRefusal::TooLate`] from `Committing` on.
-    pub fn abort(&mut self) -> Result<(), CommitRefusal> {
-        match self.phase {
-            Phase::Committing(_) | Phase::Forwarding => return Err(CommitRefusal::TooLate),
-            Phase::Owner | Phase::Sweeping(_) | Phase::Settling(..) => {}
-        }
-        self.phase = Phase::Owner;
-        self.decide_again();
-        Ok(())
     }
 
     /// The phase.

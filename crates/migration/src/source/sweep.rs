@@ -48,6 +48,8 @@ pub struct Sweep {
     pub(super) attachment: Attachment,
     pub(super) recovering: bool,
     pub(super) paused: bool,
+    /// The record that the migration has ended is being made durable.
+    pub(super) ending: bool,
     /// Once every read takes a lock: operations that arrived before this may have been seen by reads
     /// that took none.
     pub(super) reads_locked: Option<OpId>,
@@ -77,6 +79,7 @@ impl Sweep {
             attachment: Attachment::Detached,
             recovering: false,
             paused: false,
+            ending: false,
             reads_locked: None,
             dirty: Regions::none(unit, size),
             unflushed: Regions::none(unit, size),

@@ -20,6 +20,7 @@ impl World {
         self.takeover_actions(out);
         if self.scope.switch {
             self.commit_actions(out);
+            self.switch_actions(out);
         }
         self.crash_actions(out);
         out.retain(|action| self.faults.covers(action.cost()));
@@ -156,15 +157,19 @@ impl World {
         self.path_actions(out);
     }
 
-    fn crash_actions(&self, out: &mut Vec<Action>) {
-        if self.faults.crashes == 0 {
-            return;
-        }
-        if self.scope.switch && self.may_lose_switch() {
+    fn switch_actions(&self, out: &mut Vec<Action>) {
+        out.push(Action::WorkerDies);
+        if self.may_lose_switch() {
             out.push(Action::SwitchDies { owner: Host::Source });
             if self.destination.journal.owned {
                 out.push(Action::SwitchDies { owner: Host::Destination });
             }
+        }
+    }
+
+    fn crash_actions(&self, out: &mut Vec<Action>) {
+        if self.faults.crashes == 0 {
+            return;
         }
         let restart = |left, applied| Action::RestartSource { left, applied, committed: false };
         out.extend(ends(&self.source.disk).map(|left| restart(left, false)));

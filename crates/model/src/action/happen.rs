@@ -51,7 +51,7 @@ impl World {
             Action::Copied { call } => self.copy_done(at(call)),
             Action::CopyFails { call, applied } => self.copy_failed(at(call), applied),
             Action::Settle { controller } => self.settle_by(controller),
-            Action::Ready { controller } => self.ready_by(controller),
+            Action::Ready { controller, late } => self.ready_by(controller, late),
             Action::ReadyDone => self.ready_ends(),
             Action::Commit { controller, late } => self.commit_by(controller, late),
             Action::Committed => self.committed(),
@@ -63,6 +63,7 @@ impl World {
             Action::BreakLink { path, link } => self.break_link(path, link),
             Action::DrainTooSlow { path } => self.drain_too_slow(path),
             Action::SwitchDies { owner } => self.switch_dies(owner),
+            Action::WorkerDies => self.worker_dies(),
             Action::RestartSource { left, applied, committed } => {
                 if committed {
                     self.committed();

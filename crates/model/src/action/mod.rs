@@ -79,8 +79,8 @@ pub enum Action {
     CopyFails { call: u8, applied: bool },
     /// The controller asks the source to settle.
     Settle { controller: u8 },
-    /// The controller asks the destination to be ready.
-    Ready { controller: u8 },
+    /// The controller asks the destination to be ready; the question may take so long that it gives up.
+    Ready { controller: u8, late: bool },
     /// The destination has flushed, and its promise is durable.
     ReadyDone,
     /// The controller asks the source to commit; the question may take so long that it gives up.
@@ -101,8 +101,12 @@ pub enum Action {
     BreakLink { path: u8, link: u8 },
     /// The old link of a path that moves answers too slowly.
     DrainTooSlow { path: u8 },
-    /// The switch dies, and its clients come back through another that finds this owner.
+    /// The switch dies, its keeper with it, and its clients come back through another that finds this
+    /// owner.
     SwitchDies { owner: Host },
+    /// The switch's worker dies. Its keeper tells the next one what is unanswered, and that goes on
+    /// with the sessions.
+    WorkerDies,
     /// The source dies, with its disk's cache when something is left to tell, and is started again.
     /// What it was about to write may be written, and nobody has learned of it.
     RestartSource { left: Option<Content>, applied: bool, committed: bool },
@@ -113,17 +117,18 @@ pub enum Action {
 impl Action {
     /// What it takes from the faults that a run may have.
     pub const fn cost(self) -> Faults {
-        let mut cost = Faults { crashes: 0, breaks: 0, errors: 0, takeovers: 0, aborts: 0 };
+        let mut cost =
+            Faults { crashes: 0, switches: 0, breaks: 0, errors: 0, takeovers: 0, aborts: 0 };
         match self {
-            Self::SwitchDies { .. }
-            | Self::RestartSource { .. }
-            | Self::RestartDestination { .. } => cost.crashes = 1,
+            Self::RestartSource { .. } | Self::RestartDestination { .. } => cost.crashes = 1,
+            Self::SwitchDies { .. } | Self::WorkerDies => cost.switches = 1,
             Self::LaneLost { .. }
             | Self::AttachLate
             | Self::CheckpointFlushed { late: true }
             | Self::CheckpointLost
             | Self::Disconnect { .. }
             | Self::Forget { .. }
+            | Self::Ready { late: true, .. }
             | Self::Commit { late: true, .. }
             | Self::BreakLink { .. }
             | Self::DrainTooSlow { .. } => cost.breaks = 1,

@@ -96,8 +96,12 @@ impl World {
 
     /// Whether a late call can arrive now: attaches exclude what makes an address durable.
     pub(crate) fn may_arrive_late(&self, call: &Late) -> bool {
-        let at_destination = matches!(call, Late::Attach(_) | Late::Finish(..));
-        !at_destination || self.destination.attaching.is_none()
+        let there = &self.destination;
+        match call {
+            Late::Attach(_) | Late::Finish(..) => there.attaching.is_none(),
+            Late::Ready(..) => there.readying.is_none(),
+            Late::Commit(..) | Late::Abort(_) => true,
+        }
     }
 
     /// A call arrives that its asker has given up.
@@ -106,6 +110,11 @@ impl World {
             Late::Attach(_) if self.destination.journal.owned => {}
             Late::Attach(boot) => self.attach_begins(boot, false),
             Late::Finish(epoch, address) => _ = self.finish_checkpoint(epoch, address),
+            Late::Ready(voice, attempt, epoch) => {
+                if self.destination_obeys(voice) {
+                    self.ready_begins(attempt, epoch, None);
+                }
+            }
             Late::Commit(voice, attempt, boot) => {
                 if self.source_obeys(voice) {
                     self.commit(attempt, boot);

@@ -46,8 +46,8 @@ pub struct Readying {
     pub attempt: u64,
     /// The epoch in which it was asked for.
     pub epoch: u64,
-    /// Who asked.
-    pub controller: u8,
+    /// Who asked and waits.
+    pub controller: Option<u8>,
 }
 
 /// What its records say.

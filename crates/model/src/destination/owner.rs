@@ -16,7 +16,12 @@ use crate::world::World;
 
 impl World {
     /// The destination is asked to be ready: it writes through from now on, and flushes.
-    pub(crate) fn ready_begins(&mut self, attempt: u64, epoch: u64, controller: u8) -> bool {
+    pub(crate) fn ready_begins(
+        &mut self,
+        attempt: u64,
+        epoch: u64,
+        controller: Option<u8>,
+    ) -> bool {
         let there = &mut self.destination;
         let begun = !there.journal.owned && there.machine.ready_begin(epoch).is_ok();
         if begun {
@@ -37,6 +42,7 @@ impl World {
             self.destination.journal.ready.push(attempt);
         }
         let valid = self.destination.machine.ready_durable(epoch, Attempt(attempt)).is_ok();
+        let Some(controller) = controller else { return };
         let of = &mut self.controllers[usize::from(controller)];
         if of.settled != Some((attempt, epoch)) {
             return; // it has been replaced meanwhile

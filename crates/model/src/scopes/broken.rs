@@ -39,7 +39,7 @@ pub fn scope_of(mutant: Mutant) -> Scope {
         Mutant::ForwardBeforeRecord | Mutant::OwnedByPromise => CHANGE,
         Mutant::FlushByProxy => Scope { requests: 2, menu: &[WRITE_A, FLUSH], ..CHANGE },
         Mutant::ShutdownForwarded => Scope { faults: faults(1, 0, 0), ..CHANGE },
-        Mutant::FenceStaysHere => Scope { requests: 2, faults: faults(1, 0, 0), ..CHANGE },
+        Mutant::FenceStaysHere => Scope { faults: faults(1, 0, 0), ..CHANGE },
         Mutant::OwnedWithMirrors => {
             Scope { requests: 2, menu: &[WRITE_A, FLUSH], faults: faults(1, 0, 0), ..CHANGE }
         }
@@ -47,6 +47,10 @@ pub fn scope_of(mutant: Mutant) -> Scope {
         Mutant::OwnedByPhase => Scope { requests: 0, ..change::LATE },
         Mutant::TermVolatile => recovery::DEADLY_SWEEP_OF_TWO,
         Mutant::AbortedBeforeRecord => recovery::DEADLY_ABORT,
+        Mutant::CommitBesideAbort => recovery::ABORT_OF_TWO,
+        Mutant::NumbersAgain => {
+            Scope { requests: 2, faults: Faults { switches: 1, ..NONE }, ..CHANGE }
+        }
     };
     let crashes = if mutant == Mutant::OwnedByPromise { 1 } else { scope.faults.crashes };
     Scope { faults: Faults { crashes, ..scope.faults }, mutant: Some(mutant), ..scope }

@@ -1,7 +1,6 @@
 //! How a migration begins at the source, and how it ends without a commit.
 
 use blockferry_block::BootId;
-use blockferry_migration::source::PhaseName;
 
 use crate::controller::Controller;
 use crate::destination::{DestinationSide, EPOCHS};
@@ -21,15 +20,17 @@ impl World {
     /// The source is asked to end the migration. Until that is durable it goes on as its source, or
     /// its next run would take up a migration that has missed writes; but it commits no more.
     pub(crate) fn abort(&mut self) {
-        let phase = self.source.machine.phase();
-        if !matches!(phase, PhaseName::Sweeping | PhaseName::Settling) {
+        let settled = self.source.machine.clone();
+        let sends = settled.sweep().is_some();
+        if !sends || self.source.machine.abort_begin().is_err() {
             return;
         }
         self.source.aborting = true;
         if self.breaks(Mutant::AbortedBeforeRecord) {
-            _ = self.source.machine.abort();
-        } else {
-            self.source.machine.unsettle();
+            self.source.machine.abort_durable();
+        }
+        if self.breaks(Mutant::CommitBesideAbort) {
+            self.source.machine = settled;
         }
     }
 
@@ -40,7 +41,7 @@ impl World {
         self.source.journal.log.clear();
         self.source.journal.term = 0;
         self.source.journal.attempt = 0;
-        _ = self.source.machine.abort();
+        self.source.machine.abort_durable();
         self.source.checkpoint = None;
         self.source.batch = None;
         self.close_lanes();

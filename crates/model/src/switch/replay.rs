@@ -1,6 +1,7 @@
 //! What is sent again, and what becomes of requests whose switch has died.
 
 use crate::invariant::Invariant;
+use crate::mutant::Mutant;
 use crate::operation::Origin;
 use crate::path::{Host, PathEnd};
 use crate::request::Request;
@@ -14,7 +15,7 @@ impl World {
         paths.all(|path| path.session <= self.scope.clients)
     }
 
-    /// The switch dies. What it has sent goes on, and nobody fences it: the next switch has sessions of
+    /// The switch dies, its keeper with it. What it has sent goes on, and nobody fences it: the next switch has sessions of
     /// its own.
     pub(crate) fn switch_dies(&mut self, owner: Host) {
         for client in 0..self.clients.len() {
@@ -30,6 +31,25 @@ impl World {
                 self.connect_source(session, path.on_the_wire(link));
             }
             self.clients[client].path = Some(path);
+        }
+    }
+
+    /// The switch's worker dies, and the next one goes on with its sessions under higher generations.
+    /// What its keeper has not passed an answer on for arrives at the new paths, and leaves behind a
+    /// fence.
+    pub(crate) fn worker_dies(&mut self) {
+        let repeats = self.breaks(Mutant::NumbersAgain);
+        for client in 0..self.clients.len() {
+            let Some(path) = self.clients[client].path.clone() else { continue };
+            let end = (Sender::Switch, path.session, 0);
+            for (link, host) in path.links() {
+                self.link_ends(end, *link, *host);
+            }
+            let session = path.session;
+            self.clients[client].path = Some(path.succeeded(repeats));
+            if let Some(unanswered) = self.clients[client].unanswered {
+                self.enter_path(session, unanswered.request);
+            }
         }
     }
 

@@ -91,9 +91,10 @@ impl Volume {
             (Stage::Owner(owner), Part::Source) => {
                 self.migration(&request.migration)?;
                 self.check_term(request.term).await?;
-                owner.with(Source::abort).map_err(Refused::conflict)?;
+                owner.with(Source::abort_begin).map_err(Refused::conflict)?;
                 blockferry_label::reached("source.abort.decided");
                 self.record(VolumeRecord::Aborted).await?;
+                owner.with(Source::abort_durable);
                 blockferry_label::reached("source.abort.recorded");
                 self.end_outgoing().await;
                 blockferry_label::reached("source.abort.ended");
