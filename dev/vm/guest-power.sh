@@ -54,9 +54,12 @@ start_side() {
 }
 
 log_writes() {
-    dmsetup create "$1" --noudevsync --noudevrules \
-        --table "0 $(cat "/sys/block/${2##*/}/size") log-writes $2 $3" || fail "dmsetup create $1 failed"
-    [ -b "/dev/mapper/$1" ] || fail "there is no /dev/mapper/$1"
+    dmsetup create "$1" --noudevsync --table "0 $(cat "/sys/block/${2##*/}/size") log-writes $2 $3" ||
+        fail "dmsetup create $1 failed"
+    # There is no udev that would name it.
+    minor=$(dmsetup info -c --noheadings -o minor "$1")
+    ln -sf "/dev/dm-$minor" "/dev/mapper/$1"
+    [ -b "/dev/mapper/$1" ] || fail "there is no /dev/mapper/$1: $(dmsetup table; ls -l /dev/mapper /dev/dm*)"
 }
 
 listening() {
