@@ -102,7 +102,7 @@ work_round() {
     round=$((round + 1))
     yes "never flushed $round" | head -c 30000 >"/mnt/noise-$((round % 3))"
     yes "file $round" | head -c $(((round * 7 % 13 + 1) * 4096 + 123)) >"/mnt/file-$round"
-    fsync "/mnt/file-$round" /mnt || fail "fsync failed in round $round"
+    sync "/mnt/file-$round" /mnt || fail "fsync failed in round $round"
     yes "last $round" | head -c 4096 | dd of=/mnt/last bs=4096 conv=notrunc,fsync 2>/tmp/dd.log || fail "$(cat /tmp/dd.log)"
     mark_logs "fsynced-$round"
 }

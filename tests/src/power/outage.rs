@@ -52,7 +52,8 @@ impl Outage {
 
     /// The highest number N of the marks `NAME-N`.
     pub fn number(&self, name: &str) -> Option<u64> {
-        let numbers = self.marks.iter().filter_map(|mark| mark.strip_prefix(name)?.strip_prefix('-'));
+        let numbers =
+            self.marks.iter().filter_map(|mark| mark.strip_prefix(name)?.strip_prefix('-'));
         numbers.filter_map(|number| number.parse().ok()).max()
     }
 }

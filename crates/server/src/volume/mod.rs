@@ -10,6 +10,7 @@ mod copy_in;
 mod copy_out;
 mod destination_steps;
 mod device;
+mod durability;
 mod forward;
 mod lanes;
 mod mirror_in;

@@ -262,6 +262,9 @@ impl Volume {
     pub(crate) fn pause(&self, migration: &str, paused: bool) -> Step<()> {
         self.migration(migration)?;
         let owner = self.owner().ok_or_else(|| Refused::conflict("not the owner"))?;
+        if let Some(outgoing) = self.outgoing().filter(|_| !paused) {
+            outgoing.durability.restored();
+        }
         owner.with(|source| source.pause(paused));
         owner.announce();
         Ok(())
