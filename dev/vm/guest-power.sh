@@ -3,15 +3,14 @@
 # disk of the source with its volume and its records, that of the destination, and the client's device with an ext4.
 #   disks      vda source, vdb its log, vdc destination, vdd its log, vde the client's log; all of zeroes
 #   programs   target-src, target-dst, switch-proxy, controller
-#   DESTINATION_OPTIONS  more options for target-dst, such as a seeded fault; none when not given
-#   VOLUME_MIB           size of the volume; 24 when not given
+#   VOLUME_BYTES  size of the volume; 16 MiB when not given
 # Each log holds these marks: fsynced-N when everything up to round N was flushed by the client, and migrating, held,
 # committing, committed, end when the migration has come so far. What stands in a log before a mark had happened by then.
 # Round N writes file-N of SIZE bytes, lines of 'file N', and overwrites the head of the file 'last' with a line 'last N'.
 # The host replays the logs. The guest itself passes when nothing in it failed and its kernel log holds no I/O error.
 # shellcheck shell=sh
 
-: "${DESTINATION_OPTIONS:=}" "${VOLUME_MIB:=24}"
+: "${VOLUME_BYTES:=16777216}"
 
 round=0
 parties="--from unix:/run/source/control --to unix:/run/destination/control --switch unix:/run/switch/control"
@@ -23,11 +22,12 @@ main() {
     echo 20 >/proc/sys/vm/dirty_expire_centisecs
     start_side source /dev/vda /dev/vdb
     start_side destination /dev/vdc /dev/vdd
-    truncate -s "${VOLUME_MIB}M" /disk/source/volume
+    truncate -s "$VOLUME_BYTES" /disk/source/volume
+    # The options of both are words of their own.
+    # shellcheck disable=SC2046
     start target-src --volume vol=/disk/source/volume $(listening source)
-    # The options are words of their own.
-    # shellcheck disable=SC2086
-    start target-dst --pool /disk/destination/pool $DESTINATION_OPTIONS $(listening destination)
+    # shellcheck disable=SC2046
+    start target-dst --pool /disk/destination/pool $(listening destination)
     start switch-proxy --listen 127.0.0.1:10809 --control unix:/run/switch/control --state /run/switch/state \
         --route "vol=nbd+unix:///vol?socket=/run/source/nbd" --log warn
     attach

@@ -13,12 +13,13 @@ use blockferry_tests::cast::{
 
 const SIZE_MIB: u64 = 8;
 
-/// A program whose calls on one file fail.
+/// What a program runs under whose calls on one file fail. The tracer is not in its place (`-D`), so that
+/// signals meet the program.
 fn failing(file: &Path, fault: &str) -> Vec<String> {
     let file = file.display().to_string();
     let call = fault.split(':').next().unwrap_or_default();
     let (trace, inject) = (format!("trace={call}"), format!("inject={fault}"));
-    let tracer = ["strace", "--follow-forks", "-qqq", "-o", "/dev/null", "-e", "signal=none"];
+    let tracer = ["strace", "-D", "--follow-forks", "-qqq", "-o", "/dev/null", "-e", "signal=none"];
     let what = ["-P", &file, "-e", &trace, "-e", &inject];
     tracer.iter().chain(&what).map(|&word| word.to_owned()).collect()
 }

@@ -120,27 +120,36 @@ fn numbers(bytes: &[u8; HEAD]) -> [u64; 4] {
     })
 }
 
+/// A log as the kernel lays it out: numbers of each entry, and what follows in its sector or the next.
+#[cfg(test)]
+pub(super) fn lay_out(path: &Path, entries: &[([u64; 3], &[u8])]) {
+    let mut log = Vec::new();
+    let mut sector = |bytes: &[u8]| {
+        let mut sector = bytes.to_vec();
+        sector.resize(512, 0);
+        log.extend(sector);
+    };
+    let head = |numbers: [u64; 4]| numbers.map(u64::to_le_bytes).concat();
+    sector(&head([MAGIC, VERSION, entries.len() as u64, 512]));
+    for ([first, count, flags], bytes) in entries {
+        let inline = if flags & MARK == 0 { &[][..] } else { bytes };
+        sector(&[&head([*first, *count, *flags, inline.len() as u64])[..], inline].concat());
+        if flags & (MARK | DISCARD) == 0 {
+            (0..*count).for_each(|_| sector(bytes));
+        }
+    }
+    std::fs::write(path, log).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A log of a write, a mark, a discard and a flush, as the kernel lays it out.
     fn written(folder: &Path) -> std::path::PathBuf {
-        let mut log = Vec::new();
-        let mut sector = |numbers: [u64; 4], inline: &[u8]| {
-            let mut sector: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
-            sector.extend_from_slice(inline);
-            sector.resize(512, 0);
-            log.extend(sector);
-        };
-        sector([MAGIC, VERSION, 4, 512], &[]);
-        sector([8, 1, FUA, 0], &[]);
-        sector([u64::MAX; 4], &[]);
-        sector([0, 0, MARK, 5], b"begun");
-        sector([16, 2, DISCARD, 0], &[]);
-        sector([0, 0, FLUSH, 0], &[]);
         let path = folder.join("log");
-        std::fs::write(&path, log).unwrap();
+        let write = ([8, 1, FUA], &[0xFF; 512][..]);
+        let (mark, discard) = (([0, 0, MARK], &b"begun"[..]), ([16, 2, DISCARD], &[][..]));
+        lay_out(&path, &[write, mark, discard, ([0, 0, FLUSH], &[])]);
         path
     }
 

@@ -7,9 +7,8 @@ mod ext4;
 mod log;
 mod outage;
 mod side;
+mod trial;
 
-pub use disk::Disk;
-pub use ext4::{Ext4, files_in};
-pub use log::{Entry, WriteLog};
-pub use outage::{Outage, Replay, Tail};
-pub use side::{Records, Side, Survivor};
+pub use outage::Tail;
+pub use side::Side;
+pub use trial::{Logs, Survived};

@@ -17,7 +17,8 @@ pub enum Tail {
     Lost,
     /// About half of them, chosen by this seed.
     Torn(u64),
-    /// A fault, to see whether it is found: the last flush has not done its work either.
+    /// A fault, to see whether it is found: nothing, and the last flush before the last mark has not
+    /// done its work either.
     FlushIgnored,
 }
 
@@ -31,9 +32,9 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// All of them after the mark `from`, or all of the log.
-    pub fn all(log: &WriteLog, from: Option<&str>) -> Vec<Self> {
-        let first = from.and_then(|mark| log.mark(mark)).unwrap_or(0);
+    /// All of them after the mark `from`.
+    pub fn all(log: &WriteLog, from: &str) -> Vec<Self> {
+        let first = log.mark(from).unwrap_or(log.entries.len());
         let mut marks = Vec::new();
         let mut outages = Vec::new();
         for (at, entry) in log.entries.iter().enumerate() {
@@ -80,7 +81,7 @@ impl<'a> Replay<'a> {
     /// When the disk or the log fails.
     pub fn after(&mut self, outage: &Outage, tail: Tail, path: &Path) -> Result<Disk> {
         let durable = match tail {
-            Tail::FlushIgnored => self.end_of_flush_before(outage.at),
+            Tail::FlushIgnored => self.without_a_flush(outage.at),
             Tail::Lost | Tail::Torn(_) => outage.at + 1,
         };
         for entry in &self.log.entries[self.done..durable.max(self.done)] {
@@ -102,8 +103,13 @@ impl<'a> Replay<'a> {
         self.log.entries[at + 1..].iter().take_while(|entry| !is_durable(entry))
     }
 
-    fn end_of_flush_before(&self, at: usize) -> usize {
-        self.log.entries[..at].iter().rposition(is_durable).map_or(0, |before| before + 1)
+    /// How far the log is to be played without the flush that the last mark before `at` relies on.
+    fn without_a_flush(&self, at: usize) -> usize {
+        let last =
+            |end: usize, is: fn(&Entry) -> bool| self.log.entries[..end].iter().rposition(is);
+        let mark = last(at, |entry| entry.mark.is_some()).unwrap_or(0);
+        let flush = last(mark, is_durable).unwrap_or(0);
+        last(flush, is_durable).map_or(0, |before| before + 1)
     }
 }
 
@@ -120,5 +126,53 @@ impl Dice {
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (mixed ^ (mixed >> 31)) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log::lay_out;
+    use super::*;
+
+    const FLUSH: u64 = 1;
+    const MARK: u64 = 8;
+
+    fn write(sector: u64, byte: &[u8; 512]) -> ([u64; 3], &[u8]) {
+        ([sector, 1, 0], byte)
+    }
+
+    /// First bytes of three sectors: 1 is flushed before the mark, 2 and 3 are written after it.
+    fn left(tail: Tail, outage: usize) -> [u8; 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (flush, mark) = (([0, 0, FLUSH], &[][..]), ([0, 0, MARK], &b"fsynced-1"[..]));
+        let before = [flush, write(0, &[1; 512]), flush, mark, flush];
+        let after = [write(1, &[2; 512]), write(2, &[3; 512]), flush];
+        lay_out(&path, &[&before[..], &after].concat());
+        let log = WriteLog::open(&path).unwrap();
+        let outages = Outage::all(&log, "fsynced-1");
+        assert_eq!(outages.iter().map(|outage| outage.at).collect::<Vec<_>>(), [4, 7]);
+        assert_eq!(outages[outage].number("fsynced"), Some(1));
+        let mut replay = Replay::new(&log, &folder.path().join("disk"), 3 * 512).unwrap();
+        let disk = replay.after(&outages[outage], tail, &folder.path().join("left")).unwrap();
+        let bytes = std::fs::read(disk.path()).unwrap();
+        [0, 512, 1024].map(|at| bytes[at])
+    }
+
+    #[test]
+    fn what_was_flushed_is_left_and_of_the_rest_anything_may_be() {
+        assert_eq!(left(Tail::Lost, 0), [1, 0, 0]);
+        assert_eq!(left(Tail::Lost, 1), [1, 2, 3]);
+        let torn: std::collections::BTreeSet<_> =
+            (0..40).map(|seed| left(Tail::Torn(seed), 0)).collect();
+        assert_eq!(
+            torn.into_iter().collect::<Vec<_>>(),
+            [[1, 0, 0], [1, 0, 3], [1, 2, 0], [1, 2, 3]]
+        );
+    }
+
+    #[test]
+    fn a_flush_that_is_ignored_takes_what_the_last_mark_relies_on() {
+        assert_eq!(left(Tail::FlushIgnored, 0), [0, 0, 0]);
     }
 }

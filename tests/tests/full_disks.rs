@@ -1,0 +1,91 @@
+//! Disks that take no more, under real programs: that of the records, which then begin no step, and
+//! that of the destination's volume, whose migration waits for room (rows C1 and C14 of
+//! `docs/failures.md`).
+
+use blockferry_block::MIB;
+use blockferry_control::api::VolumeRole;
+use blockferry_tests::cast::{
+    Cluster, ClusterSpec, SmallDisk, VOLUME, busy, connect, fill_random, moves_on, until, write,
+};
+
+const SIZE_MIB: u64 = 16;
+
+/// A cluster whose source or destination has its records on a small disk.
+async fn with_small_records(at_source: bool) -> Option<(Cluster, SmallDisk)> {
+    let mut spec = ClusterSpec::new();
+    let side = if at_source { &mut spec.source } else { &mut spec.destination };
+    let disk = SmallDisk::over(&side.state, "256k").await?;
+    side.under = disk.under();
+    Some((spec.random(SIZE_MIB).await, disk))
+}
+
+async fn refused_and_unchanged(cluster: &Cluster) {
+    let load = busy(&cluster.uri(), 100).await;
+    let refused = cluster.controller("migrate", &[]).end().await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let line = refused.err.last().expect("a line");
+    assert!(line.contains("No space left"), "{line}");
+    moves_on(&load).await;
+    let report = load.stop().await;
+    assert!(report.is_clean(), "{report}");
+    let source = cluster.source.status(VOLUME).await.expect("an answer");
+    let role = (source.role, source.generation, source.migration.map(|migration| migration.id));
+    assert_eq!(role, (VolumeRole::Owner, 1, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_without_room_for_its_records_begins_no_migration() {
+    let Some((cluster, disk)) = with_small_records(false).await else { return };
+    disk.fill();
+    refused_and_unchanged(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_without_room_for_its_records_begins_no_migration() {
+    let Some((cluster, disk)) = with_small_records(true).await else { return };
+    disk.fill();
+    refused_and_unchanged(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_without_room_for_its_commit_record_has_not_committed() {
+    let Some((mut cluster, disk)) = with_small_records(true).await else { return };
+    let load = busy(&cluster.uri(), 100).await;
+    cluster.migrate(&["--chunk", "1M", "--hold-at-ready"]).await;
+    disk.fill();
+    let commit = cluster.controller("commit", &[]);
+    cluster.source.process.logged("the commit record could not be written").await;
+    let ended = async || cluster.source.process.ended();
+    assert_eq!(until("the source stops", ended).await.code(), Some(1));
+    let destination = cluster.destination.status(VOLUME).await.expect("an answer");
+    assert_eq!(destination.role, VolumeRole::Ready, "nobody has committed to it");
+    disk.empty();
+    cluster.source.restart().await;
+    commit.done().await;
+    cluster.ends_well(load).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_runs_out_of_room_waits_for_it_and_no_client_with_it() {
+    let mut spec = ClusterSpec::new();
+    let pool = spec.destination.pool.clone().expect("a pool");
+    let Some(disk) = SmallDisk::over(&pool, "24m").await else { return };
+    spec.destination.under = disk.under();
+    fill_random(&spec.file(), SIZE_MIB * MIB);
+    let cluster = spec.with_file().await;
+    let client = connect(&cluster.uri()).await;
+    let controller = cluster.controller("migrate", &["--chunk", "1M", "--bandwidth", "4M"]);
+    cluster.until_copied(MIB).await;
+    disk.fill();
+    let full = controller.end().await;
+    assert_eq!(full.code, Some(1), "{full:?}");
+    let line = full.err.last().expect("a line");
+    assert!(line.contains("ENOSPC") && line.contains("paused"), "{line}");
+    write(&client, 0, vec![7; 4096]).await.expect("a write");
+    disk.empty();
+    cluster.controller("resume", &["--chunk", "1M", "--hold-at-ready"]).done().await;
+    cluster.source.until(VOLUME, "nothing dirty", |status| status.dirty_bytes == 0).await;
+    blockferry_tests::cast::compare(&cluster.file(), &disk.inside(VOLUME)).expect("equal");
+    cluster.controller("commit", &[]).done().await;
+    cluster.until_moved().await;
+}
