@@ -162,6 +162,22 @@ async fn a_mirrored_write_that_fails_is_dirty_and_no_concern_of_the_client() {
     cluster.migrate_on().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_whose_records_are_damaged_says_where_and_does_not_start() {
+    let mut cluster = Cluster::random(1).await;
+    cluster.migrate(&["--hold-at-ready"]).await;
+    cluster.source.kill9();
+    let path = cluster.source.spec.state.join(format!("{VOLUME}.journal"));
+    let mut records = std::fs::read(&path).expect("records");
+    let middle = records.len() / 2;
+    records[middle] ^= 1;
+    std::fs::write(&path, &records).expect("a file");
+    let (code, line) = cluster.source.spec.refused().await;
+    assert_eq!(code, Some(1), "{line}");
+    assert!(line.contains(path.to_str().expect("UTF-8")) && line.contains("damaged"), "{line}");
+    assert_eq!(std::fs::read(&path).expect("records"), records, "it was not touched");
+}
+
 /// The volume's file behind nbdkit, which fails while the trigger is there.
 async fn store_with_error(spec: &ClusterSpec, request: &str, trigger: &Path) -> NbdKit {
     let arguments = error_filter(&spec.file(), request, trigger);
