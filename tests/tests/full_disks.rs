@@ -2,10 +2,14 @@
 //! that of the destination's volume, whose migration waits for room (rows C1 and C14 of
 //! `docs/failures.md`).
 
+use std::path::Path;
+use std::process::Command;
+
 use blockferry_block::MIB;
 use blockferry_control::api::VolumeRole;
 use blockferry_tests::cast::{
-    Cluster, ClusterSpec, SmallDisk, VOLUME, busy, connect, fill_random, moves_on, until, write,
+    Cluster, ClusterSpec, NbdKit, SmallDisk, VOLUME, busy, connect, fill_random, moves_on, until,
+    write,
 };
 
 const SIZE_MIB: u64 = 16;
@@ -49,20 +53,43 @@ async fn a_source_without_room_for_its_records_begins_no_migration() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_without_room_for_its_commit_record_has_not_committed() {
-    let Some((mut cluster, disk)) = with_small_records(true).await else { return };
-    let load = busy(&cluster.uri(), 100).await;
-    cluster.migrate(&["--chunk", "1M", "--hold-at-ready"]).await;
-    disk.fill();
-    let commit = cluster.controller("commit", &[]);
+    let mut spec = ClusterSpec::new();
+    fill_random(&spec.file(), SIZE_MIB * MIB);
+    let file = spec.file();
+    // The limit on the size of its files must not concern the volume.
+    let arguments = ["file", file.to_str().expect("UTF-8")];
+    let store = NbdKit::start(spec.scratch.join("nbdkit"), &arguments).await;
+    spec.source.under = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"].map(str::to_owned).into();
+    let spec = spec.source(|source| {
+        let backing = store.uri().to_string();
+        source.volume(VOLUME, backing).with("--stop-at").with("source.commit.begun")
+    });
+    let mut cluster = spec.start().await;
+    let client = connect(&cluster.uri()).await;
+    let controller = cluster.controller("migrate", &["--chunk", "1M"]);
+    let stopped = async || cluster.source.process.is_stopped().then_some(());
+    until("the source is about to write its commit record", stopped).await;
+    let records = cluster.source.spec.state.join(format!("{VOLUME}.journal"));
+    no_file_grows_beyond(&records, cluster.source.process.pid());
+    cluster.source.process.cont();
     cluster.source.process.logged("the commit record could not be written").await;
     let ended = async || cluster.source.process.ended();
     assert_eq!(until("the source stops", ended).await.code(), Some(1));
     let destination = cluster.destination.status(VOLUME).await.expect("an answer");
     assert_eq!(destination.role, VolumeRole::Ready, "nobody has committed to it");
-    disk.empty();
+    cluster.source.spec.more.clear();
     cluster.source.restart().await;
-    commit.done().await;
-    cluster.ends_well(load).await;
+    controller.done().await;
+    cluster.until_moved().await;
+    write(&client, 0, vec![7; 4096]).await.expect("the client is still there");
+}
+
+/// The process can write to no file beyond the present size of this one.
+fn no_file_grows_beyond(file: &Path, pid: u32) {
+    let size = std::fs::metadata(file).expect("a file").len();
+    let limit = format!("--fsize={size}:{size}");
+    let status = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status();
+    assert!(status.expect("prlimit is of util-linux").success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,18 +40,29 @@ const OWN_KEY: SessionKey = SessionKey(u64::MAX);
 impl Volume {
     /// Goes on with a migration that the records tell of.
     pub(super) fn resume_outgoing(self: &Arc<Self>, state: &VolumeState) -> anyhow::Result<()> {
+        let log = match state.part {
+            Part::Forwarding => None,
+            _ => Some(self.activity_log()?),
+        };
+        self.start_outgoing(state, log)
+    }
+
+    /// Without an activity log there is nothing to be done but forwarding.
+    fn start_outgoing(
+        self: &Arc<Self>,
+        state: &VolumeState,
+        log: Option<ActivityFile>,
+    ) -> anyhow::Result<()> {
         let migration = state.migration.as_ref().context("a source has a migration")?;
         let own_session = self.program.random_session();
         let outgoing = Arc::new(Outgoing::new(&self.program, self.name.as_str(), migration)?);
         self.set_outgoing(Some(Arc::clone(&outgoing)));
-        if state.part == Part::Forwarding {
+        let Some(log) = log else {
             outgoing.stop.cancel();
             return Ok(());
-        }
+        };
         let owner = self.owner().context("a source is an owner")?;
-        let path = ActivityFile::path(&self.program.state_dir, self.name.as_str());
-        let (file, _) = ActivityFile::open(path)?;
-        tokio::spawn(activity::write_batches(Arc::clone(&owner), file, outgoing.stop.clone()));
+        tokio::spawn(activity::write_batches(Arc::clone(&owner), log, outgoing.stop.clone()));
         let lane = MirrorLane::new(self, OWN_KEY, own_session, Generation(0));
         self.set_own_lane(Some(Arc::clone(&lane)));
         tokio::spawn(mirror_out::maintain(lane, Arc::clone(&owner), Arc::clone(&outgoing)));
@@ -76,14 +87,16 @@ impl Volume {
                     },
                     throttle: request.slow_destination == SlowDestination::Throttle,
                 };
+                // Before the record: what cannot be kept is not begun.
+                self.remove_activity_log().await;
+                let log = self.activity_log()?;
                 self.record(record).await?;
                 blockferry_label::reached("source.send.recorded");
                 self.record(VolumeRecord::Term { term: request.term }).await?;
                 blockferry_label::reached("source.send.term-recorded");
                 let owner = self.owner().ok_or_else(|| Refused::conflict("not the owner"))?;
-                self.remove_activity_log().await;
                 owner.with(Source::begin);
-                self.resume_outgoing(&self.state())?;
+                self.start_outgoing(&self.state(), Some(log))?;
                 blockferry_label::reached("source.send.begun");
             }
             (Part::Source, Some(known)) if known.migration == request.migration => {
@@ -223,6 +236,11 @@ impl Volume {
         self.set_own_lane(None);
         self.sessions.stop_roles(&[Role::Copy]).await;
         self.remove_activity_log().await;
+    }
+
+    fn activity_log(&self) -> anyhow::Result<ActivityFile> {
+        let path = ActivityFile::path(&self.program.state_dir, self.name.as_str());
+        Ok(ActivityFile::open(path)?.0)
     }
 
     /// Every migration begins with an empty log.
