@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::log::{Entry, WriteLog};
 
 /// A disk in a file.
-pub struct Disk {
+pub(super) struct Disk {
     path: PathBuf,
     file: File,
 }
@@ -19,7 +19,7 @@ impl Disk {
     ///
     /// # Errors
     /// When there is no room.
-    pub fn zeroed(path: &Path, size: u64) -> Result<Self> {
+    pub(super) fn zeroed(path: &Path, size: u64) -> Result<Self> {
         let file = File::create(path).with_context(|| path.display().to_string())?;
         file.set_len(size)?;
         Ok(Self { path: path.to_owned(), file })
@@ -29,7 +29,7 @@ impl Disk {
     ///
     /// # Errors
     /// When the disk or the log fails.
-    pub fn apply(&self, log: &WriteLog, entry: &Entry) -> Result<()> {
+    pub(super) fn apply(&self, log: &WriteLog, entry: &Entry) -> Result<()> {
         if entry.length > 0 {
             self.file.write_all_at(&log.data(entry)?, entry.offset).context("replaying")?;
         }
@@ -40,14 +40,14 @@ impl Disk {
     ///
     /// # Errors
     /// When there is no room.
-    pub fn copy(&self, path: &Path) -> Result<Self> {
+    pub(super) fn copy(&self, path: &Path) -> Result<Self> {
         fs::copy(&self.path, path).with_context(|| path.display().to_string())?;
         let file = File::options().read(true).write(true).open(path)?;
         Ok(Self { path: path.to_owned(), file })
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -8,14 +8,14 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 
 /// An image.
-pub struct Ext4<'a>(pub &'a Path);
+pub(super) struct Ext4<'a>(pub &'a Path);
 
 impl Ext4<'_> {
     /// Replays its journal, as mounting does.
     ///
     /// # Errors
     /// When that is not possible.
-    pub fn recover(&self) -> Result<()> {
+    pub(super) fn recover(&self) -> Result<()> {
         let replayed = run("e2fsck", &["-y", "-E", "journal_only"], self.0)?;
         // 1: it was mounted when the power went, and needed that.
         ensure!(matches!(replayed.status.code(), Some(0 | 1)), "no recovery: {}", said(&replayed));
@@ -26,7 +26,7 @@ impl Ext4<'_> {
     ///
     /// # Errors
     /// When something is.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let checked = run("e2fsck", &["-fn"], self.0)?;
         ensure!(checked.status.success(), "damaged after its recovery: {}", said(&checked));
         Ok(())
@@ -36,7 +36,7 @@ impl Ext4<'_> {
     ///
     /// # Errors
     /// When that is not possible.
-    pub fn extract(&self, folder: &Path) -> Result<()> {
+    pub(super) fn extract(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         let command = format!("rdump / {}", folder.display());
         let dumped = run("debugfs", &["-R", &command], self.0)?;
@@ -49,7 +49,7 @@ impl Ext4<'_> {
 ///
 /// # Errors
 /// When one cannot be read.
-pub fn files_in(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+pub(super) fn files_in(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let entry = entry?;

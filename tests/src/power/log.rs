@@ -22,7 +22,7 @@ const HEAD: usize = 32;
 
 /// A request that the disk has completed, or a mark.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     /// First byte on the disk.
     pub offset: u64,
     /// Bytes on the disk.
@@ -38,7 +38,7 @@ pub struct Entry {
 }
 
 /// A whole log.
-pub struct WriteLog {
+pub(super) struct WriteLog {
     file: File,
     /// What happened, in order.
     pub entries: Vec<Entry>,
@@ -49,7 +49,7 @@ impl WriteLog {
     ///
     /// # Errors
     /// When the file is no log, or shorter than it says.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| path.display().to_string())?;
         let entries = read(&file).with_context(|| format!("{}: no whole log", path.display()))?;
         Ok(Self { file, entries })
@@ -59,7 +59,7 @@ impl WriteLog {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn data(&self, entry: &Entry) -> Result<Vec<u8>> {
+    pub(super) fn data(&self, entry: &Entry) -> Result<Vec<u8>> {
         let mut data = vec![0; usize::try_from(entry.length)?];
         if let Some(at) = entry.data {
             self.file.read_exact_at(&mut data, at).context("an entry's data")?;
@@ -68,7 +68,7 @@ impl WriteLog {
     }
 
     /// Where the mark stands that says this.
-    pub fn mark(&self, words: &str) -> Option<usize> {
+    pub(super) fn mark(&self, words: &str) -> Option<usize> {
         self.entries.iter().position(|entry| entry.mark.as_deref() == Some(words))
     }
 }

@@ -24,7 +24,7 @@ pub enum Tail {
 
 /// A loss of power right after an entry that made something durable.
 #[derive(Clone, Debug)]
-pub struct Outage {
+pub(super) struct Outage {
     /// The entry's place in the log.
     pub at: usize,
     /// The marks before it, oldest first.
@@ -33,7 +33,7 @@ pub struct Outage {
 
 impl Outage {
     /// All of them after the mark `from`.
-    pub fn all(log: &WriteLog, from: &str) -> Vec<Self> {
+    pub(super) fn all(log: &WriteLog, from: &str) -> Vec<Self> {
         let first = log.mark(from).unwrap_or(log.entries.len());
         let mut marks = Vec::new();
         let mut outages = Vec::new();
@@ -47,12 +47,12 @@ impl Outage {
     }
 
     /// Whether the mark was set before.
-    pub fn after(&self, mark: &str) -> bool {
+    pub(super) fn after(&self, mark: &str) -> bool {
         self.marks.iter().any(|other| other == mark)
     }
 
     /// The highest number N of the marks `NAME-N`.
-    pub fn number(&self, name: &str) -> Option<u64> {
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
         let numbers =
             self.marks.iter().filter_map(|mark| mark.strip_prefix(name)?.strip_prefix('-'));
         numbers.filter_map(|number| number.parse().ok()).max()
@@ -60,7 +60,7 @@ impl Outage {
 }
 
 /// Plays a log forward, from outage to outage.
-pub struct Replay<'a> {
+pub(super) struct Replay<'a> {
     log: &'a WriteLog,
     disk: Disk,
     done: usize,
@@ -71,7 +71,7 @@ impl<'a> Replay<'a> {
     ///
     /// # Errors
     /// When there is no room.
-    pub fn new(log: &'a WriteLog, path: &Path, size: u64) -> Result<Self> {
+    pub(super) fn new(log: &'a WriteLog, path: &Path, size: u64) -> Result<Self> {
         Ok(Self { log, disk: Disk::zeroed(path, size)?, done: 0 })
     }
 
@@ -79,7 +79,7 @@ impl<'a> Replay<'a> {
     ///
     /// # Errors
     /// When the disk or the log fails.
-    pub fn after(&mut self, outage: &Outage, tail: Tail, path: &Path) -> Result<Disk> {
+    pub(super) fn after(&mut self, outage: &Outage, tail: Tail, path: &Path) -> Result<Disk> {
         let durable = match tail {
             Tail::FlushIgnored => self.without_a_flush(outage.at),
             Tail::Lost | Tail::Torn(_) => outage.at + 1,

@@ -26,10 +26,10 @@ pub enum Side {
 
 /// What a side was found to be, by its records: many outages leave the same.
 #[derive(Default)]
-pub struct Records(HashMap<BTreeMap<String, Vec<u8>>, Option<VolumeRole>>);
+pub(super) struct Records(HashMap<BTreeMap<String, Vec<u8>>, Option<VolumeRole>>);
 
 /// A side that has its power again.
-pub struct Survivor {
+pub(super) struct Survivor {
     /// Its part; `None` where it has no volume (yet, or any more).
     pub role: Option<VolumeRole>,
     /// Its volume's file.
@@ -41,7 +41,7 @@ impl Side {
     ///
     /// # Errors
     /// When the disk is damaged, or the program refuses what is on it.
-    pub async fn restarted(
+    pub(super) async fn restarted(
         self,
         disk: &Disk,
         folder: &Path,
@@ -65,7 +65,7 @@ impl Side {
     }
 
     /// The program on the files in `folder`.
-    pub fn spec(self, folder: &Path) -> StorageSpec {
+    pub(super) fn spec(self, folder: &Path) -> StorageSpec {
         match self {
             Self::Source => StorageSpec::new("target-src", folder)
                 .without_pool()
@@ -84,7 +84,7 @@ impl Side {
 
 impl Survivor {
     /// Whether it serves the volume on its own authority (I1).
-    pub fn serves(&self) -> bool {
+    pub(super) fn serves(&self) -> bool {
         use VolumeRole::{Committing, Migrating, Owner};
         matches!(self.role, Some(Owner | Migrating | Committing))
     }

@@ -26,7 +26,7 @@ const VM_MAX: Duration = Duration::from_secs(200);
 const VOLUME_BYTES: u64 = 16 * MIB;
 
 /// Of the disk of a side: its volume, its records, and its file system's own.
-const SIDE_BYTES: u64 = 48 * MIB;
+const SIDE_BYTES: u64 = 64 * MIB;
 
 /// Room for a log; files with holes.
 const LOG_BYTES: u64 = 1024 * MIB;
@@ -93,7 +93,9 @@ impl Logs {
         let logs = Arc::new(self.clone());
         let at = |side| {
             let logs = Arc::clone(&logs);
-            tokio::spawn(async move { logs.side(side, tail).await })
+            let runtime = tokio::runtime::Handle::current();
+            // It waits for other programs.
+            tokio::task::spawn_blocking(move || runtime.block_on(logs.side(side, tail)))
         };
         let (source, destination) = (at(Side::Source), at(Side::Destination));
         let logs = Arc::clone(&logs);
