@@ -4,13 +4,15 @@
 #   disks      vda source, vdb its log, vdc destination, vdd its log, vde the client's log; all of zeroes
 #   programs   target-src, target-dst, switch-proxy, controller
 #   VOLUME_BYTES  size of the volume; 16 MiB when not given
+#   SIDES         folder of the sides' mount points, /disk when not given: records name files by their whole path, so
+#                 the host finds them where it takes them from the disks
 # Each log holds these marks: fsynced-N when everything up to round N was flushed by the client, and migrating, held,
 # committing, committed, end when the migration has come so far. What stands in a log before a mark had happened by then.
 # Round N writes file-N of SIZE bytes, lines of 'file N', and overwrites the head of the file 'last' with a line 'last N'.
 # The host replays the logs. The guest itself passes when nothing in it failed and its kernel log holds no I/O error.
 # shellcheck shell=sh
 
-: "${VOLUME_BYTES:=16777216}"
+: "${VOLUME_BYTES:=16777216}" "${SIDES:=/disk}"
 
 round=0
 parties="--from unix:/run/source/control --to unix:/run/destination/control --switch unix:/run/switch/control"
@@ -22,12 +24,12 @@ main() {
     echo 20 >/proc/sys/vm/dirty_expire_centisecs
     start_side source /dev/vda /dev/vdb
     start_side destination /dev/vdc /dev/vdd
-    truncate -s "$VOLUME_BYTES" /disk/source/volume
+    truncate -s "$VOLUME_BYTES" "$SIDES/source.left/volume"
     # The options of both are words of their own.
     # shellcheck disable=SC2046
-    start target-src --volume vol=/disk/source/volume $(listening source)
+    start target-src --volume "vol=$SIDES/source.left/volume" $(listening source)
     # shellcheck disable=SC2046
-    start target-dst --pool /disk/destination/pool $(listening destination)
+    start target-dst --pool "$SIDES/destination.left/pool" $(listening destination)
     start switch-proxy --listen 127.0.0.1:10809 --control unix:/run/switch/control --state /run/switch/state \
         --route "vol=nbd+unix:///vol?socket=/run/source/nbd" --log warn
     attach
@@ -47,10 +49,10 @@ main() {
 
 # A disk with a log, a file system on it and a folder for sockets: name, disk, log.
 start_side() {
-    mkdir -p "/disk/$1" "/run/$1"
+    mkdir -p "$SIDES/$1.left" "/run/$1"
     log_writes "$1" "$2" "$3"
     mkfs.ext4 -q -F -b 4096 -J size=8 -E lazy_itable_init=0,lazy_journal_init=0 "/dev/mapper/$1" || fail "mkfs.ext4 of $1 failed"
-    mount -t ext4 "/dev/mapper/$1" "/disk/$1" || fail "mount of $1 failed"
+    mount -t ext4 "/dev/mapper/$1" "$SIDES/$1.left" || fail "mount of $1 failed"
 }
 
 log_writes() {
@@ -63,7 +65,7 @@ log_writes() {
 }
 
 listening() {
-    echo "--nbd unix:/run/$1/nbd --control unix:/run/$1/control --state /disk/$1/state --log warn"
+    echo "--nbd unix:/run/$1/nbd --control unix:/run/$1/control --state $SIDES/$1.left/state --log warn"
 }
 
 start() {

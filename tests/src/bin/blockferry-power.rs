@@ -22,6 +22,7 @@ struct Flags {
 async fn main() -> Result<()> {
     let Flags { folder, seeds } = Flags::parse();
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let folder = folder.canonicalize()?;
     let logs = match Logs::kept(&folder) {
         Some(logs) => logs,
         None => Logs::of_a_migration(&folder).await?,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use blockferry_block::MIB;
+use tokio::task::JoinHandle;
 
 use super::ext4::{Ext4, files_in};
 use super::log::WriteLog;
@@ -100,8 +101,10 @@ impl Logs {
         let (source, destination) = (at(Side::Source), at(Side::Destination));
         let logs = Arc::clone(&logs);
         let client = tokio::task::spawn_blocking(move || logs.client(tail));
-        let (client, source, destination) = tokio::join!(client, source, destination);
-        Ok(Survived { client: client??, source: source??, destination: destination?? })
+        let count = async |ended: JoinHandle<Result<usize>>| ended.await?;
+        let (client, source, destination) =
+            tokio::try_join!(count(client), count(source), count(destination))?;
+        Ok(Survived { client, source, destination })
     }
 
     /// The client's device.
@@ -157,6 +160,8 @@ fn vm(folder: &Path) -> Result<Command> {
     let mut command = Command::new(tree::root().join("dev/vm/run"));
     command.env("TMPDIR", folder).arg("--timeout").arg(VM_MAX.as_secs().to_string());
     command.args(["--env", &format!("VOLUME_BYTES={VOLUME_BYTES}")]);
+    // The programs find their files where the records say.
+    command.arg("--env").arg(format!("SIDES={}", folder.display()));
     for (name, size) in DISKS {
         std::fs::File::create(folder.join(name))?.set_len(size)?;
         command.arg("--disk").arg(folder.join(name));
