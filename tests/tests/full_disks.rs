@@ -52,6 +52,25 @@ async fn a_source_without_room_for_its_records_begins_no_migration() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_without_room_for_its_activity_log_costs_no_client_a_write_and_forgets_nothing() {
+    let Some((mut cluster, disk)) = with_small_records(true).await else { return };
+    let load = busy(&cluster.uri(), 100).await;
+    cluster.migrate(&["--chunk", "1M", "--hold-at-ready"]).await;
+    disk.fill();
+    cluster.source.process.logged("the activity log cannot be written and is removed").await;
+    moves_on(&load).await;
+    cluster.source.kill9();
+    disk.empty();
+    cluster.source.restart().await;
+    cluster.source.process.logged("the activity log is lost").await;
+    cluster.controller("resume", &["--hold-at-ready"]).done().await;
+    let resynced = cluster.source.status(VOLUME).await.expect("an answer").migration;
+    assert!(resynced.expect("a migration").resynced_bytes >= SIZE_MIB * MIB);
+    let copy = cluster.copy();
+    cluster.ends_equal(load, async || copy.clone()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_without_room_for_its_commit_record_has_not_committed() {
     let mut spec = ClusterSpec::new();
     fill_random(&spec.file(), SIZE_MIB * MIB);

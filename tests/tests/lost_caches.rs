@@ -17,6 +17,9 @@ use blockferry_tests::cast::{
 const SIZE_MIB: u64 = 8;
 const BLOCK: u64 = 4096;
 
+/// Bytes of a journal without records.
+const JOURNAL_HEAD: u64 = 20;
+
 /// A cluster of which one side has a store with a cache, and that store's file.
 struct Cached {
     cluster: Cluster,
@@ -148,9 +151,22 @@ async fn what_the_source_lost_with_its_power_does_not_come_back_from_the_destina
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_without_its_activity_log_is_found() {
+async fn without_its_activity_log_a_source_forgets_nothing() {
+    let lost = agree_after_the_source_lost_its_power(|state| {
+        std::fs::remove_file(activity_log(state)).expect("an activity log");
+    });
+    lost.await.expect("equal volumes");
+}
+
+fn activity_log(state: &Path) -> PathBuf {
+    state.join(format!("{VOLUME}.activity"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_whose_activity_log_tells_nothing_is_found() {
     let found = agree_after_the_source_lost_its_power(|state| {
-        std::fs::remove_file(state.join(format!("{VOLUME}.activity"))).expect("an activity log");
+        let log = File::options().write(true).open(activity_log(state));
+        log.and_then(|log| log.set_len(JOURNAL_HEAD)).expect("an activity log");
     });
     let difference = found.await.expect_err("the destination kept the lost write");
     assert!(difference.contains("differ at 12288"), "{difference}");

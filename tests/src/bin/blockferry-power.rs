@@ -10,7 +10,7 @@ use clap::Parser;
 /// was flushed is lost.
 #[derive(Debug, Parser)]
 struct Flags {
-    /// Where the logs go, and stay; those that are there already are replayed
+    /// Where the logs go, and stay; those that an earlier run left there are replayed
     #[arg(long, value_name = "DIR", default_value = "target/power")]
     folder: PathBuf,
     /// How often each flush is followed by another part of what came later

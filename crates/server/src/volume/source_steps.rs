@@ -1,6 +1,7 @@
 //! The steps of a migration at its source. Each is idempotent: asked again with the same content it
 //! answers the same.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ impl Volume {
     pub(super) fn resume_outgoing(self: &Arc<Self>, state: &VolumeState) -> anyhow::Result<()> {
         let log = match state.part {
             Part::Forwarding => None,
-            _ => Some(self.activity_log()?),
+            _ => Some(ActivityFile::reopen(self.activity_path(), self.info.size)?.0),
         };
         self.start_outgoing(state, log)
     }
@@ -89,7 +90,7 @@ impl Volume {
                 };
                 // Before the record: what cannot be kept is not begun.
                 self.remove_activity_log().await;
-                let log = self.activity_log()?;
+                let log = ActivityFile::create(self.activity_path())?;
                 self.record(record).await?;
                 blockferry_label::reached("source.send.recorded");
                 self.record(VolumeRecord::Term { term: request.term }).await?;
@@ -238,14 +239,13 @@ impl Volume {
         self.remove_activity_log().await;
     }
 
-    fn activity_log(&self) -> anyhow::Result<ActivityFile> {
-        let path = ActivityFile::path(&self.program.state_dir, self.name.as_str());
-        Ok(ActivityFile::open(path)?.0)
+    fn activity_path(&self) -> PathBuf {
+        ActivityFile::path(&self.program.state_dir, self.name.as_str())
     }
 
     /// Every migration begins with an empty log.
     async fn remove_activity_log(&self) {
-        let path = ActivityFile::path(&self.program.state_dir, self.name.as_str());
+        let path = self.activity_path();
         match tokio::fs::remove_file(&path).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::warn!(path = %path.display(), %error, "an old activity log stays");
