@@ -2,7 +2,6 @@
 //! that of the destination's volume, whose migration waits for room (rows C1 and C14 of
 //! `docs/failures.md`).
 
-use std::path::Path;
 use std::process::Command;
 
 use blockferry_block::MIB;
@@ -51,45 +50,59 @@ async fn a_source_without_room_for_its_records_begins_no_migration() {
     waits_for_room(&cluster, &disk).await;
 }
 
+/// A cluster whose source may have no file grow, once [`no_file_grows`] says so; its volume is elsewhere.
+async fn with_limited_source(more: &[&str]) -> (Cluster, NbdKit) {
+    let mut spec = ClusterSpec::new();
+    fill_random(&spec.file(), SIZE_MIB * MIB);
+    let file = spec.file();
+    let arguments = ["file", file.to_str().expect("UTF-8")];
+    let store = NbdKit::start(spec.scratch.join("nbdkit"), &arguments).await;
+    spec.source.under = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"].map(str::to_owned).into();
+    let backing = store.uri().to_string();
+    let spec = spec.source(|source| {
+        more.iter().fold(source.volume(VOLUME, backing), |source, word| source.with(*word))
+    });
+    (spec.start().await, store)
+}
+
+/// From now on the source can write to no file beyond the present size of this one.
+fn no_file_grows(cluster: &Cluster, records: &str) {
+    let records = cluster.source.spec.state.join(format!("{VOLUME}.{records}"));
+    let size = std::fs::metadata(records).expect("a file").len();
+    let (pid, limit) = (cluster.source.process.pid(), format!("--fsize={size}:{size}"));
+    let status = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status();
+    assert!(status.expect("prlimit is of util-linux").success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_without_room_for_its_activity_log_costs_no_client_a_write_and_forgets_nothing() {
-    let Some((mut cluster, disk)) = with_small_records(true).await else { return };
-    let load = busy(&cluster.uri(), 100).await;
+    let (mut cluster, _store) = with_limited_source(&[]).await;
     cluster.migrate(&["--chunk", "1M", "--hold-at-ready"]).await;
-    disk.fill();
+    no_file_grows(&cluster, "activity");
+    let client = connect(&cluster.uri()).await;
+    write(&client, 0, vec![7; 4096]).await.expect("a write");
     cluster.source.process.logged("the activity log cannot be written and is removed").await;
-    moves_on(&load).await;
+    write(&client, 8 * MIB, vec![7; 4096]).await.expect("another");
     cluster.source.kill9();
-    disk.empty();
     cluster.source.restart().await;
     cluster.source.process.logged("the activity log is lost").await;
     cluster.controller("resume", &["--hold-at-ready"]).done().await;
-    let resynced = cluster.source.status(VOLUME).await.expect("an answer").migration;
-    assert!(resynced.expect("a migration").resynced_bytes >= SIZE_MIB * MIB);
-    let copy = cluster.copy();
-    cluster.ends_equal(load, async || copy.clone()).await;
+    let migration = cluster.source.status(VOLUME).await.expect("an answer").migration;
+    let resynced = migration.expect("a migration").resynced_bytes;
+    assert!(resynced >= SIZE_MIB * MIB, "only {resynced} bytes were sent again");
+    cluster.assert_equal();
+    cluster.controller("commit", &[]).done().await;
+    cluster.until_moved().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_without_room_for_its_commit_record_has_not_committed() {
-    let mut spec = ClusterSpec::new();
-    fill_random(&spec.file(), SIZE_MIB * MIB);
-    let file = spec.file();
-    // The limit on the size of its files must not concern the volume.
-    let arguments = ["file", file.to_str().expect("UTF-8")];
-    let store = NbdKit::start(spec.scratch.join("nbdkit"), &arguments).await;
-    spec.source.under = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"].map(str::to_owned).into();
-    let spec = spec.source(|source| {
-        let backing = store.uri().to_string();
-        source.volume(VOLUME, backing).with("--stop-at").with("source.commit.begun")
-    });
-    let mut cluster = spec.start().await;
+    let (mut cluster, _store) = with_limited_source(&["--stop-at", "source.commit.begun"]).await;
     let client = connect(&cluster.uri()).await;
     let controller = cluster.controller("migrate", &["--chunk", "1M"]);
     let stopped = async || cluster.source.process.is_stopped().then_some(());
     until("the source is about to write its commit record", stopped).await;
-    let records = cluster.source.spec.state.join(format!("{VOLUME}.journal"));
-    no_file_grows_beyond(&records, cluster.source.process.pid());
+    no_file_grows(&cluster, "journal");
     cluster.source.process.cont();
     cluster.source.process.logged("the commit record could not be written").await;
     let ended = async || cluster.source.process.ended();
@@ -101,14 +114,6 @@ async fn a_source_without_room_for_its_commit_record_has_not_committed() {
     controller.done().await;
     cluster.until_moved().await;
     write(&client, 0, vec![7; 4096]).await.expect("the client is still there");
-}
-
-/// The process can write to no file beyond the present size of this one.
-fn no_file_grows_beyond(file: &Path, pid: u32) {
-    let size = std::fs::metadata(file).expect("a file").len();
-    let limit = format!("--fsize={size}:{size}");
-    let status = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status();
-    assert!(status.expect("prlimit is of util-linux").success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
