@@ -21,7 +21,7 @@ use crate::tree;
 const PREPARATION_MAX: Duration = Duration::from_secs(240);
 
 /// The VM's whole life: half a minute on an idle machine, and its processor is emulated.
-const VM_MAX: Duration = Duration::from_secs(200);
+const VM_MAX: Duration = Duration::from_secs(240);
 
 /// Of the volume.
 const VOLUME_BYTES: u64 = 16 * MIB;
@@ -59,9 +59,11 @@ pub struct Survived {
 }
 
 impl Logs {
-    /// Those that an earlier run left.
+    /// Those that an earlier run left, if it came to its end. The folder has to be where it was: the
+    /// records on the disks name files in it.
     pub fn kept(folder: &Path) -> Option<Self> {
-        folder.join("client.log").exists().then(|| Self(folder.to_owned()))
+        let log = WriteLog::open(&folder.join("client.log")).ok()?;
+        log.mark("end").map(|_| Self(folder.to_owned()))
     }
 
     /// Runs a migration in a VM.
