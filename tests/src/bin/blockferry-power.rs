@@ -31,5 +31,8 @@ async fn main() -> Result<()> {
         let survived = logs.survive(tail).await?;
         println!("{tail:?}: {survived:?}");
     }
+    for found in logs.found_without_a_flush().await {
+        println!("found, where a flush does nothing: {found}");
+    }
     Ok(())
 }

@@ -10,5 +10,4 @@ mod side;
 mod trial;
 
 pub use outage::Tail;
-pub use side::Side;
 pub use trial::{Logs, Survived};
