@@ -17,7 +17,7 @@ const SOURCE_VOLUME: &str = "volume";
 
 /// Which side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(super) enum Side {
     /// With its volume in a file.
     Source,
     /// With its volume in its pool.

@@ -154,7 +154,9 @@ impl Logs {
         let (mut served, mut records) = (0, Records::default());
         let [image, left, files] =
             ["outage", "left", "files"].map(|what| self.path(&format!("{name}.{what}")));
-        for outage in &Outage::all(&log, first) {
+        let is_of_interest =
+            |outage: &&Outage| tail != Tail::FlushIgnored || relies_on(side, outage);
+        for outage in Outage::all(&log, first).iter().filter(is_of_interest) {
             let told = || format!("{side:?}, {tail:?}, {outage:?}");
             let disk = replay.after(outage, tail, &image)?;
             let survivor = side.restarted(&disk, &left, &mut records).await.with_context(told)?;
@@ -188,6 +190,12 @@ fn vm(folder: &Path) -> Result<Command> {
     }
     command.arg(tree::root().join("dev/vm/guest-power.sh"));
     Ok(command)
+}
+
+/// Whether the client has flushed something just before, which the side had to make durable.
+fn relies_on(side: Side, outage: &Outage) -> bool {
+    let flushed = outage.marks.last().is_some_and(|mark| mark.starts_with("fsynced"));
+    flushed && outage.after("committed") == (side == Side::Destination)
 }
 
 /// Whether a side may, must or must not serve the volume by itself (I1).
