@@ -27,8 +27,9 @@ impl SmallDisk {
     /// # Panics
     /// When the folder cannot be made.
     pub async fn over(folder: &Path, size: &str) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("not checked: only root may mount");
+        let tried = Command::new("unshare").args(["--mount", "true"]).status();
+        if !tried.is_ok_and(|status| status.success()) {
+            eprintln!("not checked: nothing can be mounted here");
             return None;
         }
         std::fs::create_dir_all(folder).expect("a folder");
