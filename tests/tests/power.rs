@@ -20,7 +20,7 @@ async fn what_a_kernel_has_flushed_outlives_a_loss_of_power_at_every_flush_of_a_
         let counts = [survived.client, survived.source, survived.destination];
         assert!(counts.into_iter().all(|count| count >= OUTAGES_MIN), "{survived:?}");
     }
-    for found in logs.found_without_a_flush().await {
+    for found in logs.found_without_flushes().await {
         assert!(found.contains("flushed"), "{found}");
     }
 }

@@ -31,8 +31,8 @@ async fn main() -> Result<()> {
         let survived = logs.survive(tail).await?;
         println!("{tail:?}: {survived:?}");
     }
-    for found in logs.found_without_a_flush().await {
-        println!("found, where a flush does nothing: {found}");
+    for found in logs.found_without_flushes().await {
+        println!("found, where flushes do nothing: {found}");
     }
     Ok(())
 }

@@ -17,8 +17,8 @@ pub enum Tail {
     Lost,
     /// About half of them, chosen by this seed.
     Torn(u64),
-    /// A fault, to see whether it is found: nothing, and the last flush before the last mark has not
-    /// done its work either.
+    /// A fault, to see whether it is found: nothing, and no flush between the last two marks has done
+    /// its work either.
     FlushIgnored,
 }
 
@@ -81,7 +81,7 @@ impl<'a> Replay<'a> {
     /// When the disk or the log fails.
     pub(super) fn after(&mut self, outage: &Outage, tail: Tail, path: &Path) -> Result<Disk> {
         let durable = match tail {
-            Tail::FlushIgnored => self.without_a_flush(outage.at),
+            Tail::FlushIgnored => self.without_flushes(outage.at),
             Tail::Lost | Tail::Torn(_) => outage.at + 1,
         };
         for entry in &self.log.entries[self.done..durable.max(self.done)] {
@@ -103,13 +103,13 @@ impl<'a> Replay<'a> {
         self.log.entries[at + 1..].iter().take_while(|entry| !is_durable(entry))
     }
 
-    /// How far the log is to be played without the flush that the last mark before `at` relies on.
-    fn without_a_flush(&self, at: usize) -> usize {
+    /// How far the log is to be played without the flushes that the last mark before `at` relies on.
+    fn without_flushes(&self, at: usize) -> usize {
         let last =
             |end: usize, is: fn(&Entry) -> bool| self.log.entries[..end].iter().rposition(is);
         let mark = last(at, |entry| entry.mark.is_some()).unwrap_or(0);
-        let flush = last(mark, is_durable).unwrap_or(0);
-        last(flush, is_durable).map_or(0, |before| before + 1)
+        let before = last(mark, |entry| entry.mark.is_some()).unwrap_or(0);
+        last(before, is_durable).map_or(0, |flush| flush + 1)
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_that_is_ignored_takes_what_the_last_mark_relies_on() {
+    fn flushes_that_do_nothing_take_what_the_last_mark_relies_on() {
         assert_eq!(left(Tail::FlushIgnored, 0), [0, 0, 0]);
     }
 }

@@ -109,12 +109,12 @@ impl Logs {
         Ok(Survived { client, source, destination })
     }
 
-    /// A test of the test: has one flush of each disk not do its work, and gives what was found then at
+    /// A test of the test: has flushes of each disk not do their work, and gives what was found then at
     /// the client's device, the source and the destination.
     ///
     /// # Panics
     /// When nothing was.
-    pub async fn found_without_a_flush(&self) -> [String; 3] {
+    pub async fn found_without_flushes(&self) -> [String; 3] {
         let tail = Tail::FlushIgnored;
         let found = [
             self.client(tail),
