@@ -171,6 +171,7 @@ fn volume(is_source: bool) -> VolumeStatus {
             longest_request_ms: 0.0,
             digest: None,
             trouble: None,
+            paused_because: None,
             verified_bytes: 0,
             mismatched_bytes: 0,
         }),

@@ -4,7 +4,7 @@
 use blockferry_block::{Extent, MIB};
 use blockferry_checker::LoadConfig;
 use blockferry_control::api::VolumeStatus;
-use blockferry_nbd_session::NbdUri;
+use blockferry_nbd_session::{Link, NbdUri};
 use blockferry_tests::cast::{
     Cluster, ClusterSpec, NbdKit, VOLUME, compare, connect, fill_random, load, moves_on, read,
     until, write,
@@ -31,14 +31,20 @@ async fn compared(cluster: &Cluster) -> Result<(), String> {
     compare(&cluster.file(), &cluster.copy())
 }
 
-/// A client writes to a chunk that the copier has read and not yet written: its mirror write comes
-/// before `W` has passed it.
-async fn write_between_read_and_write(cluster: &Cluster) {
-    let client = connect(&cluster.uri()).await;
+/// Begins a migration whose copier is the test.
+async fn copy_connections(cluster: &Cluster) -> (Link, Link) {
     let uris = cluster.migrate(&["--copier", "external"]).await.last();
     let uri = |side: &str| uris[side].as_str().and_then(|uri| uri.parse::<NbdUri>().ok());
     let from = connect(&uri("source").expect("a URI")).await;
     let to = connect(&uri("destination").expect("a URI")).await;
+    (from, to)
+}
+
+/// A client writes to a chunk that the copier has read and not yet written: its mirror write comes
+/// before `W` has passed it.
+async fn write_between_read_and_write(cluster: &Cluster) {
+    let client = connect(&cluster.uri()).await;
+    let (from, to) = copy_connections(cluster).await;
     let chunk = read(&from, CHUNK).await.expect("a claim");
     write(&client, 4096, vec![0xEE; 4096]).await.expect("a write into the claimed chunk");
     write(&to, CHUNK.start(), chunk).await.expect("a write at W");
@@ -71,6 +77,20 @@ async fn a_source_that_forgets_what_is_dirty_is_found() {
     write_between_read_and_write(&cluster).await;
     let difference = compared(&cluster).await.expect_err("the fault has a consequence");
     assert!(difference.contains("differ at 4096"), "{difference}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bit_that_flips_on_its_way_sends_the_copy_back_to_its_last_checkpoint() {
+    let mut cluster = cluster(None, None).await;
+    let (from, to) = copy_connections(&cluster).await;
+    let mut chunk = read(&from, CHUNK).await.expect("a claim").to_vec();
+    chunk[4096] ^= 1;
+    write(&to, CHUNK.start(), chunk).await.expect("a write at W");
+    cluster.source.process.logged("digests of the first 1048576 bytes differ").await;
+    from.disconnect().await;
+    to.disconnect().await;
+    cluster.controller("resume", &["--hold-at-ready"]).done().await;
+    compared(&cluster).await.expect("copied again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -113,6 +113,12 @@ impl<N: Network> Migration<'_, N> {
                 sending.id
             ));
         };
+        if let Some(because) = &sending.paused_because {
+            let volume = &self.parties.volume;
+            return Footing::Lost(format!(
+                "{because}; the migration of {volume} is paused; mend the storage, then resume"
+            ));
+        }
         if !sending.attached || receiving.epoch != sending.epoch {
             let why = sending.trouble.as_deref().unwrap_or("it will by itself");
             return Footing::Loose(format!("the source is not attached to the destination: {why}"));

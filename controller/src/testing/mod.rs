@@ -48,6 +48,7 @@ pub(crate) fn migration(id: &str, peer: &str) -> MigrationStatus {
         longest_request_ms: 0.0,
         digest: None,
         trouble: None,
+        paused_because: None,
         verified_bytes: 0,
         mismatched_bytes: 0,
     }

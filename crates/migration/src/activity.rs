@@ -38,6 +38,13 @@ pub struct ActivityLog {
     next: BatchId,
 }
 
+/// Every unit of a volume of `size` bytes: what may differ where the log is lost.
+pub fn every_unit(size: u64) -> Vec<u32> {
+    let mut units = Regions::none(RegionSize::at_least(LOG_UNIT_MIN, size), size);
+    units.insert(Extent::whole(size));
+    units.numbers().collect()
+}
+
 /// Logs that differ only in how their batches are numbered hash alike.
 impl Hash for ActivityLog {
     fn hash<H: Hasher>(&self, state: &mut H) {

@@ -15,4 +15,6 @@ pub struct Faults {
     pub forget_dirty: bool,
     /// The copy does not wait for updates from before the migration (breaks I5).
     pub begin_unseen: bool,
+    /// The destination calls durable what it has not flushed (breaks I8); only programs do.
+    pub skip_flush: bool,
 }

@@ -129,6 +129,7 @@ const NONE: Faults = Faults {
     forget_dirty: false,
     unordered_updates: false,
     begin_unseen: false,
+    skip_flush: false,
 };
 
 /// All of them, in the catalogue's order.

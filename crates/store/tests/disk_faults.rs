@@ -136,6 +136,28 @@ fn an_interrupted_call_is_made_again() {
     under_strace("plain_requests", &interrupted);
 }
 
+/// The kernel is said to have written four bytes: those that were there before.
+#[test]
+fn a_call_that_does_a_part_is_followed_by_one_for_the_rest() {
+    let parts = ["inject=pwrite64:retval=4:when=1", "inject=pwritev2:retval=4:when=1"];
+    let Some(trace) = under_strace("writes_in_parts", &parts) else { return };
+    for rest in ["4092, 4) = 4092", "iov_len=4092}], 1, 8196, RWF_DSYNC) = 4092"] {
+        assert!(trace.contains(rest), "no {rest:?} in {trace}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, under strace"]
+async fn writes_in_parts() {
+    let store = FileStore::open(&path(), false).unwrap();
+    let data = Bytes::from([vec![0; 4], vec![5; 4092]].concat());
+    for (offset, fua) in [(0, false), (8192, true)] {
+        let request = Request::Write { offset, data: data.clone(), fua };
+        done(&store, request).await.unwrap();
+        assert_eq!(read(&store, extent(offset, offset + 4096)).await.unwrap(), data);
+    }
+}
+
 #[test]
 fn a_file_system_that_cannot_answer_from_the_page_cache_or_zero_ranges_does_as_well() {
     let unsupported = ["inject=preadv2:error=EOPNOTSUPP", "inject=fallocate:error=EOPNOTSUPP"];

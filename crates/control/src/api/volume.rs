@@ -73,7 +73,7 @@ pub struct MigrationStatus {
     pub peer: PartyAddress,
     /// Whether the source is attached to the running destination.
     pub attached: bool,
-    /// Whether an operator paused the sweep.
+    /// Whether an operator paused the sweep, or the source itself.
     pub paused: bool,
     /// Bytes of data that the copy carried (at the source: read; at the destination: written).
     pub copied_bytes: u64,
@@ -91,6 +91,8 @@ pub struct MigrationStatus {
     pub digest: Option<DigestStatus>,
     /// What keeps the migration from going on, in one line.
     pub trouble: Option<String>,
+    /// Why the source has paused the sweep by itself, in one line; a resume ends that.
+    pub paused_because: Option<String>,
     /// Verification by reading both sides: bytes compared and found different.
     pub verified_bytes: u64,
     /// Bytes that the verification found different (and made dirty).

@@ -1,10 +1,16 @@
 //! Makes the activity log durable, batch by batch.
+//!
+//! A log that can be written no longer, since its disk is full, must not cost a client its write. It is
+//! removed then, and its absence says all that it could: after a restart every unit may differ.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use blockferry_journal::Journal;
+use blockferry_migration::activity::every_unit;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +30,10 @@ struct Change {
 /// The log's file.
 #[derive(Debug)]
 pub(crate) struct ActivityFile {
-    journal: Journal<Change>,
-    units: std::collections::BTreeSet<u32>,
+    path: PathBuf,
+    /// `None` once it is lost.
+    journal: Option<Journal<Change>>,
+    units: BTreeSet<u32>,
 }
 
 impl ActivityFile {
@@ -34,10 +42,22 @@ impl ActivityFile {
         state_dir.join(format!("{name}.activity"))
     }
 
-    /// Opens the log and tells the units in it.
-    pub(crate) fn open(path: PathBuf) -> Result<(Self, Vec<u32>)> {
-        let (journal, changes) = Journal::open(path)?;
-        let mut file = Self { journal, units: std::collections::BTreeSet::new() };
+    /// Creates the log of a migration that begins.
+    pub(crate) fn create(path: PathBuf) -> Result<Self> {
+        let (journal, _) = Journal::open(&path)?;
+        Ok(Self { path, journal: Some(journal), units: BTreeSet::new() })
+    }
+
+    /// Opens the log of a migration of so many bytes that was under way, and tells the units in it. A
+    /// log that is not there has been lost.
+    pub(crate) fn reopen(path: PathBuf, size: u64) -> Result<(Self, Vec<u32>)> {
+        if !path.try_exists().with_context(|| format!("the activity log {}", path.display()))? {
+            tracing::warn!(path = %path.display(),
+                "the activity log is lost: what was copied is sent again");
+            return Ok((Self { path, journal: None, units: BTreeSet::new() }, every_unit(size)));
+        }
+        let (journal, changes) = Journal::open(&path)?;
+        let mut file = Self { path, journal: Some(journal), units: BTreeSet::new() };
         changes.iter().for_each(|change| file.apply(change));
         let units = file.units.iter().copied().collect();
         Ok((file, units))
@@ -51,18 +71,36 @@ impl ActivityFile {
     }
 
     fn append(&mut self, change: &Change) -> Result<()> {
-        self.journal.append(change)?;
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let written = journal.append(change);
         self.apply(change);
-        if self.journal.size() > COMPACT_AT {
-            let all = Change { remove: Vec::new(), add: self.units.iter().copied().collect() };
-            self.journal.compact(&[all])?;
-        }
+        written.map_err(Into::into).and_then(|()| self.compact()).or_else(|error| self.lose(&error))
+    }
+
+    fn compact(&mut self) -> Result<()> {
+        let Some(journal) = self.journal.as_mut().filter(|journal| journal.size() > COMPACT_AT)
+        else {
+            return Ok(());
+        };
+        let all = Change { remove: Vec::new(), add: self.units.iter().copied().collect() };
+        Ok(journal.compact(&[all])?)
+    }
+
+    /// Removes the log, durably.
+    fn lose(&mut self, error: &anyhow::Error) -> Result<()> {
+        tracing::error!(path = %self.path.display(), error = format!("{error:#}"),
+            "the activity log cannot be written and is removed; what was copied is sent again if \
+             this program is restarted");
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        std::fs::remove_file(&self.path)?;
+        File::open(folder)?.sync_all()?;
+        self.journal = None;
         Ok(())
     }
 }
 
-/// Writes batches until it is stopped. A batch that cannot be written fails its updates: a restart
-/// would forget that they differ.
+/// Writes batches until it is stopped. Where the log can be neither written nor removed, a batch fails
+/// its updates: a restart would forget that they differ.
 pub(crate) async fn write_batches(
     owner: Arc<Owner>,
     mut file: ActivityFile,

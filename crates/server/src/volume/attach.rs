@@ -17,6 +17,7 @@ use blockferry_migration::record::VolumeRecord;
 use blockferry_migration::source::{Attachment, PhaseName, Source};
 
 use super::Volume;
+use super::durability::NotDurable;
 use super::outgoing::Outgoing;
 use super::owner::Owner;
 
@@ -50,6 +51,9 @@ pub(super) async fn stay_attached(volume: Arc<Volume>, owner: Arc<Owner>, outgoi
                 let error = follow(&volume, &owner, &outgoing, epoch).await;
                 if let Some(error) = error {
                     outgoing.set_trouble(Some(format!("{error:#}")));
+                    if outgoing.durability.gives_up(&error) {
+                        owner.with(|source| source.pause(true));
+                    }
                 }
                 outcome_known(&owner).await;
                 owner.with(Source::detached);
@@ -179,6 +183,7 @@ async fn checkpoints(
             owner.with(Source::checkpoint_failed);
         }
         made?;
+        outgoing.durability.restored();
         last = Instant::now();
         owner.announce();
     }
@@ -215,13 +220,16 @@ async fn checkpoint(
     let path = format!("/v1/volumes/{}/checkpoint", volume.name);
     owner.with(Source::checkpoint_begin);
     blockferry_label::reached("source.checkpoint.asking");
-    let reply: CheckpointReply =
-        outgoing.control.post_within(&path, &request, CHECKPOINT_TIMEOUT).await?;
+    let reply: CheckpointReply = outgoing
+        .control
+        .post_within(&path, &request, CHECKPOINT_TIMEOUT)
+        .await
+        .map_err(at_destination)?;
     let address = reply.reserved_address;
     let theirs = reply.digest.parse().context("the destination's digest")?;
     owner.with(|source| source.checkpoint_agree(address, theirs))?;
     blockferry_label::reached("source.checkpoint.agreed");
-    volume.store.call(Request::Flush).await.context("flushing the source volume")?;
+    volume.store.call(Request::Flush).await.context(NotDurable("the source cannot flush"))?;
     blockferry_label::reached("source.checkpoint.flushed");
     let finish = FinishCheckpoint { checkpoint: request, reserved_address: address };
     let path = format!("/v1/volumes/{}/checkpoint/finish", volume.name);
@@ -237,4 +245,11 @@ async fn checkpoint(
         blockferry_label::reached("source.checkpoint.recorded");
     }
     Ok(())
+}
+
+/// An error of the destination's own is one of its storage; it refuses for other reasons otherwise.
+fn at_destination(error: ControlError) -> anyhow::Error {
+    let own = matches!(error, ControlError::Refused { status, .. } if status.is_server_error());
+    let error = anyhow::Error::from(error);
+    if own { error.context(NotDurable("the destination cannot flush")) } else { error }
 }

@@ -95,6 +95,9 @@ impl Volume {
 
     /// Flushes; one that fails is as good as a restart.
     pub(super) async fn flush_store(&self, receiver: &Receiver) -> Step<()> {
+        if self.faults().skip_flush {
+            return Ok(());
+        }
         let flushed = self.store.call(Request::Flush).await;
         if let Err(failure) = &flushed {
             self.may_have_lost(receiver, failure);

@@ -10,6 +10,7 @@ mod copy_in;
 mod copy_out;
 mod destination_steps;
 mod device;
+mod durability;
 mod forward;
 mod lanes;
 mod mirror_in;
@@ -217,8 +218,8 @@ fn stage_of(
         Part::Forwarding => Stage::Owner(Arc::new(Owner::new(Source::forwarding(size)))),
         Part::Retired => Stage::Retired,
         Part::Source => {
-            let (_, logged) =
-                ActivityFile::open(ActivityFile::path(&program.state_dir, name.as_str()))?;
+            let path = ActivityFile::path(&program.state_dir, name.as_str());
+            let (_, logged) = ActivityFile::reopen(path, size)?;
             Stage::Owner(Arc::new(Owner::new(Source::recovering(size, logged, faults))))
         }
         Part::Destination => {

@@ -16,6 +16,7 @@ use blockferry_nbd_session::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::durability::Durability;
 use crate::program::Context;
 
 /// A connection to the destination has to be open within this time.
@@ -39,6 +40,7 @@ pub(crate) struct Outgoing {
     copied: AtomicU64,
     zeroes: AtomicU64,
     trouble: Mutex<Option<String>>,
+    pub(super) durability: Durability,
     compared: Mutex<CompareState>,
     last: Mutex<(Counters, Option<DigestStatus>)>,
 }
@@ -74,6 +76,7 @@ impl Outgoing {
             copied: AtomicU64::new(0),
             zeroes: AtomicU64::new(0),
             trouble: Mutex::new(None),
+            durability: Durability::default(),
             compared: Mutex::new(CompareState::default()),
             last: Mutex::new((Counters::default(), None)),
         })
@@ -168,7 +171,8 @@ impl Outgoing {
     }
 
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let paused = self.durability.paused_because();
+        paused.or_else(|| self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Keeps what the machine counted beyond the commit, when it forgets the migration.

@@ -1,6 +1,7 @@
 //! The steps of a migration at its source. Each is idempotent: asked again with the same content it
 //! answers the same.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,18 +41,29 @@ const OWN_KEY: SessionKey = SessionKey(u64::MAX);
 impl Volume {
     /// Goes on with a migration that the records tell of.
     pub(super) fn resume_outgoing(self: &Arc<Self>, state: &VolumeState) -> anyhow::Result<()> {
+        let log = match state.part {
+            Part::Forwarding => None,
+            _ => Some(ActivityFile::reopen(self.activity_path(), self.info.size)?.0),
+        };
+        self.start_outgoing(state, log)
+    }
+
+    /// Without an activity log there is nothing to be done but forwarding.
+    fn start_outgoing(
+        self: &Arc<Self>,
+        state: &VolumeState,
+        log: Option<ActivityFile>,
+    ) -> anyhow::Result<()> {
         let migration = state.migration.as_ref().context("a source has a migration")?;
         let own_session = self.program.random_session();
         let outgoing = Arc::new(Outgoing::new(&self.program, self.name.as_str(), migration)?);
         self.set_outgoing(Some(Arc::clone(&outgoing)));
-        if state.part == Part::Forwarding {
+        let Some(log) = log else {
             outgoing.stop.cancel();
             return Ok(());
-        }
+        };
         let owner = self.owner().context("a source is an owner")?;
-        let path = ActivityFile::path(&self.program.state_dir, self.name.as_str());
-        let (file, _) = ActivityFile::open(path)?;
-        tokio::spawn(activity::write_batches(Arc::clone(&owner), file, outgoing.stop.clone()));
+        tokio::spawn(activity::write_batches(Arc::clone(&owner), log, outgoing.stop.clone()));
         let lane = MirrorLane::new(self, OWN_KEY, own_session, Generation(0));
         self.set_own_lane(Some(Arc::clone(&lane)));
         tokio::spawn(mirror_out::maintain(lane, Arc::clone(&owner), Arc::clone(&outgoing)));
@@ -76,14 +88,16 @@ impl Volume {
                     },
                     throttle: request.slow_destination == SlowDestination::Throttle,
                 };
+                // Before the record: what cannot be kept is not begun.
+                self.remove_activity_log().await;
+                let log = ActivityFile::create(self.activity_path())?;
                 self.record(record).await?;
                 blockferry_label::reached("source.send.recorded");
                 self.record(VolumeRecord::Term { term: request.term }).await?;
                 blockferry_label::reached("source.send.term-recorded");
                 let owner = self.owner().ok_or_else(|| Refused::conflict("not the owner"))?;
-                self.remove_activity_log().await;
                 owner.with(Source::begin);
-                self.resume_outgoing(&self.state())?;
+                self.start_outgoing(&self.state(), Some(log))?;
                 blockferry_label::reached("source.send.begun");
             }
             (Part::Source, Some(known)) if known.migration == request.migration => {
@@ -225,9 +239,13 @@ impl Volume {
         self.remove_activity_log().await;
     }
 
+    fn activity_path(&self) -> PathBuf {
+        ActivityFile::path(&self.program.state_dir, self.name.as_str())
+    }
+
     /// Every migration begins with an empty log.
     async fn remove_activity_log(&self) {
-        let path = ActivityFile::path(&self.program.state_dir, self.name.as_str());
+        let path = self.activity_path();
         match tokio::fs::remove_file(&path).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::warn!(path = %path.display(), %error, "an old activity log stays");
@@ -262,6 +280,9 @@ impl Volume {
     pub(crate) fn pause(&self, migration: &str, paused: bool) -> Step<()> {
         self.migration(migration)?;
         let owner = self.owner().ok_or_else(|| Refused::conflict("not the owner"))?;
+        if let Some(outgoing) = self.outgoing().filter(|_| !paused) {
+            outgoing.durability.restored();
+        }
         owner.with(|source| source.pause(paused));
         owner.announce();
         Ok(())
