@@ -15,8 +15,9 @@ use crate::executor::{Lock, MILLIS, Pid, Signal, Sim, Turn};
 use crate::fences::Fences;
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
 use crate::mutation::Mutation;
-use crate::network::{Answer, ConnectionId, Serve};
+use crate::network::{Answer, ConnectionId, Host, Serve};
 use crate::records::DestinationRecord;
+use crate::terms::Terms;
 use crate::volume::Volume;
 use crate::witness::Witness;
 
@@ -26,6 +27,8 @@ const RESERVED_WAIT: u64 = 200 * MILLIS;
 const NOT_OWNER: Reply = Reply::Refused("not the owner");
 const STALE: Reply = Reply::Refused("the epoch is over");
 
+const GONE: Reply = Reply::Refused("there is no such volume");
+const UNRECORDED: Reply = Reply::Refused("the journal failed");
 const LOST: Reply = Reply::Refused("the store may have lost what was answered");
 
 /// One run of the destination program.
@@ -42,12 +45,16 @@ pub struct DestinationProgram {
     fences: Rc<Fences>,
     roles: RefCell<BTreeMap<ConnectionId, Role>>,
     changed: Signal,
+    terms: Terms,
+    /// An abort has removed the volume.
+    gone: Cell<bool>,
 }
 
 impl DestinationProgram {
     /// Starts the program on what its journal and disk hold.
     pub fn start(witness: &Rc<Witness>, process: Pid) -> Rc<Self> {
         let sim = witness.sim.clone();
+        witness.destination_journal.reopen();
         let records = witness.destination_journal.records();
         let fences = records.iter().filter_map(|record| match record {
             DestinationRecord::Fence(session, generation) => Some((*session, *generation)),
@@ -63,6 +70,8 @@ impl DestinationProgram {
             fences: Fences::from_records(fences),
             roles: RefCell::default(),
             changed: Signal::default(),
+            terms: Terms::new(witness, Host::Destination, last_term(&records)),
+            gone: Cell::new(records.contains(&DestinationRecord::Aborted)),
             sim,
         });
         let promised = |record: &_| matches!(record, DestinationRecord::Ready(_));
@@ -77,12 +86,15 @@ impl DestinationProgram {
     /// The epoch and `W`, while neither an attach is under way nor the volume owned.
     pub fn receiving(&self) -> Option<(u64, u64)> {
         let machine = self.machine.borrow();
-        let valid = self.owner.borrow().is_none() && !machine.is_attaching();
+        let valid = self.owner.borrow().is_none() && !machine.is_attaching() && !self.gone.get();
         valid.then(|| (machine.epoch(), machine.reserved()))
     }
 
     async fn answer(self: Rc<Self>, connection: ConnectionId, call: Call) -> Reply {
         match call {
+            Call::Inquire => self.standing(),
+            Call::Abort { .. } => self.abort().await,
+            _ if self.gone.get() => GONE,
             Call::Open(role) => self.open(connection, role).await,
             Call::Fence(session, generation) => self.fence(session, generation).await,
             Call::Request(request) => self.request(connection, request).await,
@@ -93,14 +105,18 @@ impl DestinationProgram {
             Call::FinishCheckpoint { epoch, address } => {
                 self.finish_checkpoint(epoch, address).await
             }
-            Call::Inquire => self.standing(),
-            Call::Ready { epoch, attempt } => self.ready(epoch, attempt).await,
+            Call::Ready { epoch, attempt, term } => self.ready(epoch, attempt, term).await,
             Call::Own => self.own().await,
             _ => Reply::Refused("the destination does not understand"),
         }
     }
 
     async fn open(&self, connection: ConnectionId, role: Role) -> Reply {
+        if let Role::Copy { term, .. } = role
+            && let Err(refusal) = self.check_term(term).await
+        {
+            return refusal;
+        }
         match role {
             Role::Client(session, generation) | Role::Forward(session, generation)
                 if !self.fences.allows(session, generation) =>
@@ -108,7 +124,7 @@ impl DestinationProgram {
                 return Reply::Refused("fenced");
             }
             Role::Client(..) if self.owner.borrow().is_none() => return NOT_OWNER,
-            Role::Copy(epoch) | Role::Mirror(_, _, epoch)
+            Role::Copy { epoch, .. } | Role::Mirror(_, _, epoch)
                 if self.receiving().is_none_or(|(valid, _)| valid != epoch) =>
             {
                 return STALE;
@@ -130,7 +146,9 @@ impl DestinationProgram {
         self.witness.note("fencing", || format!("{session:?} {generation:?}"));
         self.fences.raise(session, generation);
         let record = DestinationRecord::Fence(session, generation);
-        self.witness.destination_journal.append(record).await;
+        if self.witness.destination_journal.append(record).await.is_err() {
+            return UNRECORDED;
+        }
         self.fences.drained(session, generation).await;
         self.witness.note("fenced-destination", || format!("{session:?} {generation:?}"));
         Reply::Done
@@ -153,7 +171,10 @@ impl DestinationProgram {
             (Some(Role::Mirror(_, _, epoch)), Request::Update { extent, content, .. }) => {
                 self.mirror(epoch, extent, content).await
             }
-            (Some(Role::Mirror(..)), _) => Reply::Refused("a mirror connection only writes"),
+            (Some(Role::Mirror(_, _, epoch)), Request::Read(extent)) => {
+                self.mirror_read(epoch, extent).await
+            }
+            (Some(Role::Mirror(..)), _) => Reply::Refused("a mirror connection does not flush"),
             (_, request) => {
                 let owner = self.owner.borrow().clone();
                 match owner {
@@ -198,6 +219,17 @@ impl DestinationProgram {
         reply
     }
 
+    /// What a comparison reads; below `W` only, like a mirror write.
+    async fn mirror_read(&self, epoch: u64, extent: Extent) -> Reply {
+        if self.owning.get() || self.machine.borrow_mut().mirror_begin(epoch, extent).is_err() {
+            return STALE;
+        }
+        let content = self.witness.destination_disk.read(extent).await;
+        self.machine.borrow_mut().mirror_done();
+        self.changed.raise();
+        content.map_or(Reply::Failed, Reply::Content)
+    }
+
     /// Makes durable what was answered; false when some of it may be lost, and then only an attach
     /// goes on.
     async fn flush(&self) -> bool {
@@ -216,9 +248,10 @@ impl DestinationProgram {
     }
 
     async fn copy(&self, connection: ConnectionId, extent: Extent, content: Content) -> Reply {
-        let Some(Role::Copy(epoch)) = self.roles.borrow().get(&connection).copied() else {
+        let Some(Role::Copy { epoch, term }) = self.roles.borrow().get(&connection).copied() else {
             return Reply::Refused("no copy connection");
         };
+        let Some(_running) = self.terms.enter(term) else { return Reply::Refused("fenced") };
         let (before, mut stream) = {
             let mut machine = self.machine.borrow_mut();
             let broken = self.witness.breaks(Mutation::EpochIgnored);
@@ -313,6 +346,8 @@ impl DestinationProgram {
             epoch: (!machine.is_attaching()).then(|| machine.epoch()),
             reserved: machine.reserved(),
             committed: self.owner.borrow().is_some(),
+            aborted: self.gone.get(),
+            term: self.terms.known(),
         }
     }
 
@@ -332,7 +367,9 @@ impl DestinationProgram {
         let Ok(state) = state else { return STALE };
         self.witness.note("finishing", || address.to_string());
         let record = DestinationRecord::Durable(address, state.to_text());
-        self.witness.destination_journal.append(record).await;
+        if self.witness.destination_journal.append(record).await.is_err() {
+            return UNRECORDED;
+        }
         self.machine.borrow_mut().checkpoint_done(address);
         self.changed.raise();
         self.witness.note("checkpointed", || address.to_string());
@@ -340,7 +377,10 @@ impl DestinationProgram {
     }
 
     /// Write through, flush, make the promise durable; in this order.
-    async fn ready(&self, epoch: u64, attempt: u64) -> Reply {
+    async fn ready(&self, epoch: u64, attempt: u64, term: u64) -> Reply {
+        if let Err(refusal) = self.check_term(term).await {
+            return refusal;
+        }
         let broken = self.witness.breaks(Mutation::FlushBeforeWriteThrough);
         if broken && !self.flush().await {
             return LOST;
@@ -353,10 +393,35 @@ impl DestinationProgram {
             return LOST;
         }
         let _step = self.step_turn().await;
-        self.witness.destination_journal.append(DestinationRecord::Ready(attempt)).await;
+        let record = DestinationRecord::Ready(attempt);
+        if self.witness.destination_journal.append(record).await.is_err() {
+            return UNRECORDED;
+        }
         let ready = self.machine.borrow_mut().ready_durable(epoch, Attempt(attempt));
         self.witness.note("ready", || format!("{attempt}: {ready:?}"));
         if ready.is_ok() { Reply::Done } else { STALE }
+    }
+
+    async fn check_term(&self, term: u64) -> Result<(), Reply> {
+        let journal = &self.witness.destination_journal;
+        let record = async |term| journal.append(DestinationRecord::Term(term)).await.is_ok();
+        self.terms.check(term, record).await
+    }
+
+    /// The source has given the migration up: the volume is removed here.
+    async fn abort(&self) -> Reply {
+        let _step = self.step_turn().await;
+        if self.owner.borrow().is_some() {
+            return Reply::TooLate;
+        }
+        let record = DestinationRecord::Aborted;
+        if !self.gone.get() && self.witness.destination_journal.append(record).await.is_err() {
+            return UNRECORDED;
+        }
+        self.gone.set(true);
+        self.changed.raise();
+        self.witness.note("removed", String::new);
+        Reply::Done
     }
 
     /// Mirror writes end; then the ownership is durable, and clients are served. Only a side that
@@ -374,11 +439,17 @@ impl DestinationProgram {
             }
             changed.await;
         }
+        if self.gone.get() {
+            return GONE;
+        }
         // Whatever was answered up to here is durable (I8), so nothing that was lost matters.
         self.witness.destination_disk.forget_losses();
         if self.owner.borrow().is_none() {
             self.witness.owned();
-            self.witness.destination_journal.append(DestinationRecord::Owned).await;
+            let record = DestinationRecord::Owned;
+            if self.witness.destination_journal.append(record).await.is_err() {
+                return UNRECORDED;
+            }
             self.become_owner();
             self.witness.note("owned", String::new);
             self.changed.raise();
@@ -405,6 +476,14 @@ impl Serve for DestinationProgram {
     }
 }
 
+fn last_term(records: &[DestinationRecord]) -> u64 {
+    let term = |record: &DestinationRecord| match record {
+        DestinationRecord::Term(term) => Some(*term),
+        _ => None,
+    };
+    records.iter().filter_map(term).max().unwrap_or_default()
+}
+
 /// What the records say after a restart.
 fn recover(records: &[DestinationRecord], witness: &Witness) -> Destination {
     let (mut durable, mut stream, mut ready) = (0, Frontier::new(), None);
@@ -415,7 +494,10 @@ fn recover(records: &[DestinationRecord], witness: &Witness) -> Destination {
                 stream = Frontier::from_text(text).expect("what the program wrote");
             }
             DestinationRecord::Ready(attempt) => ready = Some(Attempt(*attempt)),
-            DestinationRecord::Owned | DestinationRecord::Fence(..) => {}
+            DestinationRecord::Owned
+            | DestinationRecord::Aborted
+            | DestinationRecord::Term(_)
+            | DestinationRecord::Fence(..) => {}
         }
     }
     // Runs are numbered by the clock and far apart, so that their epochs never meet.

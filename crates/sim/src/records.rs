@@ -16,6 +16,10 @@ pub enum SourceRecord {
         /// Units that enter, afterwards.
         add: Vec<u32>,
     },
+    /// A controller took the migration over.
+    Term(u64),
+    /// The migration ended before its commit.
+    Aborted,
     /// The point of no return.
     Committed,
     /// A session's fence.
@@ -29,6 +33,10 @@ pub enum DestinationRecord {
     Durable(u64, String),
     /// All is here and durable, for this attempt.
     Ready(u64),
+    /// A controller took the migration over.
+    Term(u64),
+    /// The migration ended before its commit.
+    Aborted,
     /// It owns the volume.
     Owned,
     /// A session's fence.
