@@ -125,6 +125,18 @@ async fn verification_repeats_until_a_pass_finds_nothing() {
 }
 
 #[tokio::test]
+async fn a_destination_that_is_restarted_while_it_is_compared_is_copied_to_and_compared_again() {
+    let stage = Stage::new().await;
+    stage.world.state().restart_when_compared = true;
+    let mut order = stage.order();
+    order.driving.verify = true;
+    stage.migrate(&order).await.unwrap();
+    stage.assert_moved();
+    let phases = stage.audience.phases();
+    assert_eq!(phases[3..7], [Phase::Copy, Phase::Verify, Phase::Copy, Phase::Verify]);
+}
+
+#[tokio::test]
 async fn an_external_copier_gets_both_uris_and_resume_finishes() {
     let stage = Stage::new().await;
     stage.migrate(&MigrateOrder { external: true, ..stage.order() }).await.unwrap();
