@@ -38,6 +38,8 @@ pub struct Load {
     pub overlapping: bool,
     /// Most requests go to so few blocks.
     pub hot_blocks: u64,
+    /// One write in so many is durable before its answer.
+    pub fua_one_in: u64,
 }
 
 /// All clients of the volume.
@@ -276,7 +278,7 @@ impl Clients {
         let number = self.stamps.get();
         let trim = self.sim.draw(|random| random.one_in(6));
         let stamp = if trim { Stamp::of_trim(number) } else { Stamp::of_write(number) };
-        let fua = self.sim.draw(|random| random.one_in(8));
+        let fua = self.sim.draw(|random| random.one_in(self.load.fua_one_in));
         let content: Content = blocks(extent).map(|_| stamp).collect();
         let turn = self.turn(extent, Mode::Exclusive).await;
         self.witness.registers.borrow_mut().begin_write(blocks(extent), stamp);

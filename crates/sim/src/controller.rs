@@ -125,7 +125,11 @@ impl Controller {
     }
 
     /// Whether the destination owns the volume at the end, and not the source.
-    async fn bring_over(&self, source: &Connection, destination: &Connection) -> Result<bool, Halt> {
+    async fn bring_over(
+        &self,
+        source: &Connection,
+        destination: &Connection,
+    ) -> Result<bool, Halt> {
         let here = self.call(source, Call::Inquire).await?;
         let Reply::Standing { epoch, committed, aborted, term, .. } = here else {
             return Err(Again);
@@ -138,7 +142,8 @@ impl Controller {
         }
         if !committed {
             self.copy(epoch.ok_or(Again)?).await?;
-            if self.driving.verify && !self.compared.get() && !self.compare(source).await? {
+            let wants = self.driving.verify && !self.compared.get();
+            if wants && !self.compare(source, destination).await? {
                 self.intent.set(Intent::Abort);
                 return Err(Again);
             }
@@ -234,10 +239,12 @@ impl Controller {
 
     /// Compares until a pass finds no difference; false when the last one still did. A disk that lies
     /// behind a pass is found by none, so the simulated one does not.
-    async fn compare(&self, source: &Connection) -> Result<bool, Halt> {
+    async fn compare(&self, source: &Connection, destination: &Connection) -> Result<bool, Halt> {
         for _ in 0..PASSES_MAX {
             self.witness.destination_disk.be_honest(true);
-            if self.witness.breaks(Mutation::NotCompared) || self.pass(source).await? == 0 {
+            if self.witness.breaks(Mutation::NotCompared)
+                || self.pass(source, destination).await? == 0
+            {
                 self.compared.set(true);
                 return Ok(true);
             }
@@ -248,7 +255,7 @@ impl Controller {
     }
 
     /// One pass; how many bytes differed.
-    async fn pass(&self, source: &Connection) -> Result<u64, Halt> {
+    async fn pass(&self, source: &Connection, destination: &Connection) -> Result<u64, Halt> {
         let mut restart = true;
         loop {
             let asked = self.call(source, Call::Verify { restart }).await?;
@@ -258,6 +265,11 @@ impl Controller {
             }
             restart = false;
             self.sim.sleep(2 * MILLIS).await;
+            let there = self.call(destination, Call::Inquire).await?;
+            let Reply::Standing { reserved, .. } = there else { return Err(Again) };
+            if reserved < self.witness.size {
+                return Err(Again); // what was copied last is to be copied again
+            }
         }
     }
 

@@ -366,7 +366,7 @@ impl DestinationProgram {
         let state = self.machine.borrow().checkpoint_state(epoch, address).cloned();
         let Ok(state) = state else { return STALE };
         self.witness.note("finishing", || address.to_string());
-        let record = DestinationRecord::Durable(address, state.to_text());
+        let record = DestinationRecord::Durable(address, state);
         if self.witness.destination_journal.append(record).await.is_err() {
             return UNRECORDED;
         }
@@ -489,9 +489,9 @@ fn recover(records: &[DestinationRecord], witness: &Witness) -> Destination {
     let (mut durable, mut stream, mut ready) = (0, Frontier::new(), None);
     for record in records {
         match record {
-            DestinationRecord::Durable(address, text) => {
+            DestinationRecord::Durable(address, state) => {
                 durable = *address;
-                stream = Frontier::from_text(text).expect("what the program wrote");
+                stream = state.clone();
             }
             DestinationRecord::Ready(attempt) => ready = Some(Attempt(*attempt)),
             DestinationRecord::Owned

@@ -114,7 +114,12 @@ pub struct Faults {
 impl Faults {
     /// The faults of a plan.
     pub fn new(mutations: Mutations, planned: Vec<Planned>) -> Self {
-        Self { mutations, planned: RefCell::new(planned), commit: RefCell::default(), stop: RefCell::default() }
+        Self {
+            mutations,
+            planned: RefCell::new(planned),
+            commit: RefCell::default(),
+            stop: RefCell::default(),
+        }
     }
 
     /// From now on faults are committed by this function.

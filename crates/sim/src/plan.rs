@@ -154,6 +154,7 @@ impl Plan {
                 total_min: OPERATIONS_MIN,
                 overlapping: random.one_in(2),
                 hot_blocks: *random.pick(&[4, 12, 40]),
+                fua_one_in: 8,
             },
             weather: Weather {
                 delay_max: *random.pick(&[60, 400, 2_000]),

@@ -1,5 +1,7 @@
 //! What the two programs make durable.
 
+use blockferry_migration::digest::Frontier;
+
 use crate::message::{Generation, Session};
 
 /// A record of the source.
@@ -30,7 +32,7 @@ pub enum SourceRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub enum DestinationRecord {
     /// `W_durable` and the digest state there.
-    Durable(u64, String),
+    Durable(u64, Frontier),
     /// All is here and durable, for this attempt.
     Ready(u64),
     /// A controller took the migration over.

@@ -50,7 +50,11 @@ impl Terms {
     ///
     /// # Errors
     /// What to answer an older one, or when the record failed.
-    pub async fn check(&self, term: u64, record: impl AsyncFnOnce(u64) -> bool) -> Result<(), Reply> {
+    pub async fn check(
+        &self,
+        term: u64,
+        record: impl AsyncFnOnce(u64) -> bool,
+    ) -> Result<(), Reply> {
         let _turn = self.turn.turn().await;
         if term < self.known() {
             return Err(Reply::Superseded);

@@ -180,8 +180,9 @@ impl Witness {
         if self.is_committed() && !mirrored {
             self.violate(format!("I1: {id:?} {extent} answered by the source after its commit"));
         }
-        let phase = volume.machine.borrow().phase();
-        if phase == PhaseName::Committing && self.is_dirty(volume, extent) {
+        // Another update of its region may have failed, and be held.
+        let committing = volume.machine.borrow().phase() == PhaseName::Committing;
+        if committing && !mirrored && self.is_dirty(volume, extent) {
             self.violate(format!("I11: {id:?} {extent} answered as dirty while committing"));
         }
         self.replicas_agree("I7", extent);
@@ -299,7 +300,8 @@ impl Witness {
         // An update that the activity log cannot take is refused.
         let unlogged = kinds.contains(&Kind::Write) && self.source_journal.has_failed(since);
         let owned = self.destination_journal.has(|record| *record == DestinationRecord::Owned);
-        let right = unlogged || failed(&self.source_disk) || (owned && failed(&self.destination_disk));
+        let right =
+            unlogged || failed(&self.source_disk) || (owned && failed(&self.destination_disk));
         if !right {
             self.violate(format!("E: {kinds:?} {extent} failed, and no disk of an owner did"));
         }

@@ -258,7 +258,8 @@ impl World {
             };
             if poisoned {
                 self.crash(host, false, MILLIS);
-            } else if failing {
+            }
+            if poisoned || failing {
                 self.mend(host);
             }
         });
