@@ -155,9 +155,14 @@ impl Clients {
             let path = downstream.path.take();
             path.into_iter().for_each(|path| path.connection.close());
             downstream.unfenced.set(downstream.generations.get());
-            downstream.wanted_fence.set(downstream.generations.get() + 1);
-            downstream.changed.raise();
+            self.want_fence(downstream, downstream.generations.get());
         }
+    }
+
+    fn want_fence(&self, downstream: &Downstream, oldest: u64) {
+        let needed = self.needed_fence(downstream, oldest);
+        downstream.wanted_fence.set(downstream.wanted_fence.get().max(needed));
+        downstream.changed.raise();
     }
 
     /// Keeps a path open to where the volume is answered for, and has fenced what must be.
@@ -369,9 +374,7 @@ impl Clients {
                 continue;
             }
             oldest = path.generation;
-            let wanted = downstream.wanted_fence.get().max(oldest + 1);
-            downstream.wanted_fence.set(wanted);
-            downstream.changed.raise();
+            self.want_fence(downstream, oldest);
         }
     }
 }

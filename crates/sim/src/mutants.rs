@@ -79,8 +79,11 @@ fn power(host: Host) -> Fault {
 /// The log is cleared at a checkpoint; what the source lost of what the log held is the same as ever.
 fn source_loses_power_behind_a_checkpoint(seed: u64, plan: &mut Plan) {
     plan.load.hot_blocks = 4;
-    plan.load.pause_max = 100;
-    let moment = Moment::After("checkpointed", 1 + seed % 6, 100 * (seed % 10));
+    plan.load.pause_max = 1_000;
+    plan.load.fua_one_in = 1_000;
+    plan.weather.delay_max = 60;
+    plan.journal_speed = Speed(5, 20);
+    let moment = Moment::After("checkpointed", 2 + seed % 6, MILLIS);
     plan.faults = vec![(moment, power(Host::Source))];
 }
 
@@ -94,6 +97,11 @@ fn source_loses_power_at_any_time(seed: u64, plan: &mut Plan) {
 }
 
 fn destination_loses_power_after_the_commit(_: u64, plan: &mut Plan) {
+    plan.load.pause_max = 100;
+    plan.load.fua_one_in = 2;
+    plan.weather.delay_max = 60;
+    plan.source_speed = Speed(5, 20);
+    plan.destination_speed = Speed(MILLIS, 4 * MILLIS);
     plan.faults = vec![(Moment::After("committed", 1, 0), power(Host::Destination))];
 }
 
