@@ -14,10 +14,13 @@ fn holds(seeds: std::ops::Range<u64>, trouble: Trouble) -> Vec<Outcome> {
             panic!("--faults {} --trace {seed}: {what}", trouble.name());
         }
         let count = |what| outcome.counts.get(what).copied().unwrap_or_default();
-        let ended = count("migrated") + count("given-up") > 0;
+        let given_up = count("given-up") > 0;
+        let ended = given_up || count("migrated") > 0;
         assert!(ended && count("operation") >= OPERATIONS_MIN, "seed {seed}");
+        // A migration that is given up may have ended before the third fault.
         let calm = trouble == Trouble::None;
-        assert!(calm || count("fault") >= FAULTS_MIN, "seed {seed}: {:?}", outcome.counts);
+        let faults_min = if given_up { 1 } else { FAULTS_MIN };
+        assert!(calm || count("fault") >= faults_min, "seed {seed}: {:?}", outcome.counts);
         outcome
     });
     outcomes.collect()
