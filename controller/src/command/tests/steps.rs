@@ -1,6 +1,11 @@
 //! The steps of each command, and what it shows.
 
+use std::time::Duration;
+
 use super::*;
+
+/// Nothing takes longer.
+const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_migration_takes_every_step_once_and_in_order() {
@@ -130,7 +135,8 @@ async fn a_destination_that_is_restarted_while_it_is_compared_is_copied_to_and_c
     stage.world.state().restart_when_compared = true;
     let mut order = stage.order();
     order.driving.verify = true;
-    stage.migrate(&order).await.unwrap();
+    let migrated = tokio::time::timeout(SOON, stage.migrate(&order)).await;
+    migrated.expect("it waits without end").unwrap();
     stage.assert_moved();
     let phases = stage.audience.phases();
     assert_eq!(phases[3..7], [Phase::Copy, Phase::Verify, Phase::Copy, Phase::Verify]);
