@@ -8,7 +8,7 @@ use blockferry_control::ControlError;
 use blockferry_control::api::{VerifyReply, VerifyRequest};
 use tokio::time::sleep;
 
-use super::ground::{Voice, WAIT};
+use super::ground::{Footing, Voice, WAIT};
 use super::progress::{Done, progress};
 use super::{Migration, Next};
 use crate::network::Network;
@@ -28,7 +28,11 @@ const RESYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<N: Network> Migration<'_, N> {
     pub(super) async fn verify(&mut self) -> anyhow::Result<Next> {
-        match compare(self.parties, &self.identity.migration, self.size, self.show).await {
+        let compared = tokio::select! {
+            compared = compare(self.parties, &self.identity.migration, self.size, self.show) => compared,
+            fallen = self.sweep_taken_back() => return fallen.map(|()| Next::Go(Phase::Copy)),
+        };
+        match compared {
             Ok(verified) => {
                 self.record.verified = Some(verified);
                 Ok(Next::Go(Phase::Settle))
@@ -36,6 +40,21 @@ impl<N: Network> Migration<'_, N> {
             // A restart took the sweep back: it has to reach the end again first.
             Err(_) if self.firm_ground().await?.1 < self.size => Ok(Next::Go(Phase::Copy)),
             Err(error) => Err(error),
+        }
+    }
+}
+
+impl<N: Network> Migration<'_, N> {
+    /// Waits until a restart has taken the sweep back. What `W` has not passed again is not compared,
+    /// so the comparison would wait for a copy that nobody makes.
+    async fn sweep_taken_back(&self) -> anyhow::Result<()> {
+        loop {
+            sleep(WAIT).await;
+            match self.footing().await {
+                Footing::Firm(_, reserved) if reserved < self.size => return Ok(()),
+                Footing::Lost(why) => bail!("{why}"),
+                Footing::Firm(..) | Footing::Loose(_) => {}
+            }
         }
     }
 }

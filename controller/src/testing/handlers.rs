@@ -224,10 +224,17 @@ async fn verify(
     Shared(world): Shared<World>,
     Json(request): Json<VerifyRequest>,
 ) -> Answer<VerifyReply> {
+    let restarts = std::mem::take(&mut world.state().restart_when_compared);
+    if restarts {
+        world.restart_destination();
+    }
+    let reserved = world.reserved();
     let mut state = world.state();
     let size = state.size;
     if request.restart {
         state.calls.push("source verify".to_owned());
+    }
+    if request.restart || reserved < size {
         return Ok(Json(VerifyReply { verified_bytes: 0, mismatched_bytes: 0, done: false }));
     }
     let mismatched_bytes = state.mismatches.pop_front().unwrap_or(0);

@@ -68,6 +68,8 @@ pub(crate) struct State {
     pub(crate) prepare_problems: Vec<String>,
     pub(crate) commit_faults: VecDeque<CommitFault>,
     pub(crate) mismatches: VecDeque<u64>,
+    /// The destination is restarted when the first comparison begins.
+    pub(crate) restart_when_compared: bool,
     pub(crate) troubles: Vec<(u64, Trouble)>,
     /// Connections opened before this count are lost.
     pub(crate) connections_cut: u64,
@@ -264,6 +266,7 @@ impl State {
             prepare_problems: Vec::new(),
             commit_faults: VecDeque::new(),
             mismatches: VecDeque::new(),
+            restart_when_compared: false,
             troubles: Vec::new(),
             connections_cut: 0,
             connections: 0,

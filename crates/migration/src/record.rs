@@ -213,7 +213,8 @@ pub fn apply(state: Option<VolumeState>, record: &VolumeRecord) -> Option<Option
             state.migration = Some(migration_state(migration, token, peer, *throttle));
         }
         (Part::Source | Part::Destination, VolumeRecord::Term { term }) => {
-            state.migration.as_mut()?.term = *term;
+            let migration = state.migration.as_mut()?;
+            migration.term = migration.term.max(*term);
         }
         (Part::Source | Part::Destination, VolumeRecord::Durable { address, stream }) => {
             let migration = state.migration.as_mut()?;

@@ -9,7 +9,7 @@ use blockferry_migration::in_flight::{InFlight, Mode, OpId};
 
 use crate::content::{BLOCK, Content, Stamp, blocks};
 use crate::disk::Kind;
-use crate::executor::{MILLIS, Pid, Signal, Sim, first};
+use crate::executor::{MILLIS, Micros, Pid, Signal, Sim, first};
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
 use crate::mutation::Mutation;
 use crate::network::{Connection, Host, Network};
@@ -38,6 +38,8 @@ pub struct Load {
     pub overlapping: bool,
     /// Most requests go to so few blocks.
     pub hot_blocks: u64,
+    /// One write in so many is durable before its answer.
+    pub fua_one_in: u64,
 }
 
 /// All clients of the volume.
@@ -53,6 +55,7 @@ pub struct Clients {
     answered: Cell<u64>,
     finishing: Cell<bool>,
     working: Cell<u64>,
+    worker_starts: Cell<Micros>,
 }
 
 /// One connection of a client, and the path below it.
@@ -65,6 +68,8 @@ struct Downstream {
     fenced: Cell<u64>,
     /// Something older than this is unanswered and its connection is dead.
     wanted_fence: Cell<u64>,
+    /// A worker of the switch died after this generation: nothing is sent before a fence.
+    unfenced: Cell<u64>,
     /// The last update that was answered.
     answered: RefCell<Option<Request>>,
     changed: Signal,
@@ -88,6 +93,7 @@ impl Clients {
                 path: RefCell::default(),
                 fenced: Cell::new(0),
                 wanted_fence: Cell::new(0),
+                unfenced: Cell::new(0),
                 answered: RefCell::default(),
                 changed: Signal::default(),
             })
@@ -104,6 +110,7 @@ impl Clients {
             answered: Cell::new(0),
             finishing: Cell::new(false),
             working: Cell::new(0),
+            worker_starts: Cell::new(0),
         })
     }
 
@@ -139,6 +146,25 @@ impl Clients {
         }
     }
 
+    /// The worker of the switch dies with all its connections and everything that it knows. A new one
+    /// learns of the unanswered requests from the keeper, and goes on under higher generations.
+    pub fn worker_dies(&self, down: Micros) {
+        self.witness.note("worker-died", String::new);
+        self.worker_starts.set(self.sim.now() + down);
+        for downstream in &self.connections {
+            let path = downstream.path.take();
+            path.into_iter().for_each(|path| path.connection.close());
+            downstream.unfenced.set(downstream.generations.get());
+            self.want_fence(downstream, downstream.generations.get());
+        }
+    }
+
+    fn want_fence(&self, downstream: &Downstream, oldest: u64) {
+        let needed = self.needed_fence(downstream, oldest);
+        downstream.wanted_fence.set(downstream.wanted_fence.get().max(needed));
+        downstream.changed.raise();
+    }
+
     /// Keeps a path open to where the volume is answered for, and has fenced what must be.
     async fn keep_path(self: Rc<Self>, downstream: Rc<Downstream>) {
         let mut at = Host::Source;
@@ -149,6 +175,9 @@ impl Clients {
                     self.fence(&downstream, &path).await;
                 }
                 Some(path) => drop(first(changed, path.connection.lost()).await),
+                None if self.sim.now() < self.worker_starts.get() => {
+                    self.sim.sleep(self.worker_starts.get() - self.sim.now()).await;
+                }
                 None => {
                     at = downstream.next_host(at);
                     if !self.open(&downstream, at).await {
@@ -177,7 +206,7 @@ impl Clients {
         let path = Generation { client: generation, path: 0 };
         let open = Call::Open(Role::Client(downstream.session, path));
         match connection.call(open).await {
-            Ok(Reply::Done) => {
+            Ok(Reply::Done) if generation > downstream.unfenced.get() => {
                 self.witness.note("path", || {
                     format!("{:?} generation {generation} at {at:?}", downstream.session)
                 });
@@ -254,7 +283,7 @@ impl Clients {
         let number = self.stamps.get();
         let trim = self.sim.draw(|random| random.one_in(6));
         let stamp = if trim { Stamp::of_trim(number) } else { Stamp::of_write(number) };
-        let fua = self.sim.draw(|random| random.one_in(8));
+        let fua = self.sim.draw(|random| random.one_in(self.load.fua_one_in));
         let content: Content = blocks(extent).map(|_| stamp).collect();
         let turn = self.turn(extent, Mode::Exclusive).await;
         self.witness.registers.borrow_mut().begin_write(blocks(extent), stamp);
@@ -309,12 +338,22 @@ impl Clients {
         self.witness.registers.borrow_mut().end_flush(sent);
     }
 
+    /// The fence before a request that was sent last on a path of that generation, or never (0).
+    fn needed_fence(&self, downstream: &Downstream, oldest: u64) -> u64 {
+        let died_after = downstream.unfenced.get();
+        let after = |generation| if generation > 0 { generation + 1 } else { 0 };
+        if self.witness.breaks(Mutation::SuccessorWithoutFence) && oldest <= died_after {
+            return 0;
+        }
+        after(oldest.max(died_after))
+    }
+
     /// Sends a request until it is answered; again only after its older copy can no longer execute
     /// (I13). Gives the moment when it was sent last, too.
     async fn send(&self, downstream: &Downstream, request: Request) -> (Reply, Tick) {
         let mut oldest = 0;
         loop {
-            let path = downstream.path_after(oldest).await;
+            let path = downstream.path_after(self.needed_fence(downstream, oldest)).await;
             if oldest > 0 {
                 self.witness.resent(&request);
             }
@@ -335,9 +374,7 @@ impl Clients {
                 continue;
             }
             oldest = path.generation;
-            let wanted = downstream.wanted_fence.get().max(oldest + 1);
-            downstream.wanted_fence.set(wanted);
-            downstream.changed.raise();
+            self.want_fence(downstream, oldest);
         }
     }
 }
@@ -385,13 +422,13 @@ impl Downstream {
         if moves || (last == Host::Source && !first) { Host::Destination } else { Host::Source }
     }
 
-    /// A living path on which a request may be sent that was sent on an older one before.
-    async fn path_after(&self, oldest: u64) -> Path {
+    /// A living path, after such a fence.
+    async fn path_after(&self, fence: u64) -> Path {
         loop {
             let changed = self.changed.wait();
             let path = self.path.borrow().clone().filter(|path| !path.connection.is_lost());
             if let Some(path) = path
-                && (oldest == 0 || self.fenced.get() > oldest)
+                && self.fenced.get() >= fence
             {
                 return path;
             }

@@ -1,5 +1,7 @@
 //! The destination program: the ordered stream, mirror writes below it, and the ownership.
 
+mod steps;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -15,8 +17,9 @@ use crate::executor::{Lock, MILLIS, Pid, Signal, Sim, Turn};
 use crate::fences::Fences;
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
 use crate::mutation::Mutation;
-use crate::network::{Answer, ConnectionId, Serve};
+use crate::network::{Answer, ConnectionId, Host, Serve};
 use crate::records::DestinationRecord;
+use crate::terms::Terms;
 use crate::volume::Volume;
 use crate::witness::Witness;
 
@@ -26,6 +29,8 @@ const RESERVED_WAIT: u64 = 200 * MILLIS;
 const NOT_OWNER: Reply = Reply::Refused("not the owner");
 const STALE: Reply = Reply::Refused("the epoch is over");
 
+const GONE: Reply = Reply::Refused("there is no such volume");
+const UNRECORDED: Reply = Reply::Refused("the journal failed");
 const LOST: Reply = Reply::Refused("the store may have lost what was answered");
 
 /// One run of the destination program.
@@ -42,12 +47,16 @@ pub struct DestinationProgram {
     fences: Rc<Fences>,
     roles: RefCell<BTreeMap<ConnectionId, Role>>,
     changed: Signal,
+    terms: Terms,
+    /// An abort has removed the volume.
+    gone: Cell<bool>,
 }
 
 impl DestinationProgram {
     /// Starts the program on what its journal and disk hold.
     pub fn start(witness: &Rc<Witness>, process: Pid) -> Rc<Self> {
         let sim = witness.sim.clone();
+        witness.destination_journal.reopen();
         let records = witness.destination_journal.records();
         let fences = records.iter().filter_map(|record| match record {
             DestinationRecord::Fence(session, generation) => Some((*session, *generation)),
@@ -63,6 +72,8 @@ impl DestinationProgram {
             fences: Fences::from_records(fences),
             roles: RefCell::default(),
             changed: Signal::default(),
+            terms: Terms::new(witness, Host::Destination, last_term(&records)),
+            gone: Cell::new(records.contains(&DestinationRecord::Aborted)),
             sim,
         });
         let promised = |record: &_| matches!(record, DestinationRecord::Ready(_));
@@ -77,12 +88,15 @@ impl DestinationProgram {
     /// The epoch and `W`, while neither an attach is under way nor the volume owned.
     pub fn receiving(&self) -> Option<(u64, u64)> {
         let machine = self.machine.borrow();
-        let valid = self.owner.borrow().is_none() && !machine.is_attaching();
+        let valid = self.owner.borrow().is_none() && !machine.is_attaching() && !self.gone.get();
         valid.then(|| (machine.epoch(), machine.reserved()))
     }
 
     async fn answer(self: Rc<Self>, connection: ConnectionId, call: Call) -> Reply {
         match call {
+            Call::Inquire => self.standing(),
+            Call::Abort { .. } => self.abort().await,
+            _ if self.gone.get() => GONE,
             Call::Open(role) => self.open(connection, role).await,
             Call::Fence(session, generation) => self.fence(session, generation).await,
             Call::Request(request) => self.request(connection, request).await,
@@ -93,14 +107,18 @@ impl DestinationProgram {
             Call::FinishCheckpoint { epoch, address } => {
                 self.finish_checkpoint(epoch, address).await
             }
-            Call::Inquire => self.standing(),
-            Call::Ready { epoch, attempt } => self.ready(epoch, attempt).await,
+            Call::Ready { epoch, attempt, term } => self.ready(epoch, attempt, term).await,
             Call::Own => self.own().await,
             _ => Reply::Refused("the destination does not understand"),
         }
     }
 
     async fn open(&self, connection: ConnectionId, role: Role) -> Reply {
+        if let Role::Copy { term, .. } = role
+            && let Err(refusal) = self.check_term(term).await
+        {
+            return refusal;
+        }
         match role {
             Role::Client(session, generation) | Role::Forward(session, generation)
                 if !self.fences.allows(session, generation) =>
@@ -108,7 +126,7 @@ impl DestinationProgram {
                 return Reply::Refused("fenced");
             }
             Role::Client(..) if self.owner.borrow().is_none() => return NOT_OWNER,
-            Role::Copy(epoch) | Role::Mirror(_, _, epoch)
+            Role::Copy { epoch, .. } | Role::Mirror(_, _, epoch)
                 if self.receiving().is_none_or(|(valid, _)| valid != epoch) =>
             {
                 return STALE;
@@ -130,7 +148,9 @@ impl DestinationProgram {
         self.witness.note("fencing", || format!("{session:?} {generation:?}"));
         self.fences.raise(session, generation);
         let record = DestinationRecord::Fence(session, generation);
-        self.witness.destination_journal.append(record).await;
+        if self.witness.destination_journal.append(record).await.is_err() {
+            return UNRECORDED;
+        }
         self.fences.drained(session, generation).await;
         self.witness.note("fenced-destination", || format!("{session:?} {generation:?}"));
         Reply::Done
@@ -153,7 +173,10 @@ impl DestinationProgram {
             (Some(Role::Mirror(_, _, epoch)), Request::Update { extent, content, .. }) => {
                 self.mirror(epoch, extent, content).await
             }
-            (Some(Role::Mirror(..)), _) => Reply::Refused("a mirror connection only writes"),
+            (Some(Role::Mirror(_, _, epoch)), Request::Read(extent)) => {
+                self.mirror_read(epoch, extent).await
+            }
+            (Some(Role::Mirror(..)), _) => Reply::Refused("a mirror connection does not flush"),
             (_, request) => {
                 let owner = self.owner.borrow().clone();
                 match owner {
@@ -198,6 +221,17 @@ impl DestinationProgram {
         reply
     }
 
+    /// What a comparison reads; below `W` only, like a mirror write.
+    async fn mirror_read(&self, epoch: u64, extent: Extent) -> Reply {
+        if self.owning.get() || self.machine.borrow_mut().mirror_begin(epoch, extent).is_err() {
+            return STALE;
+        }
+        let content = self.witness.destination_disk.read(extent).await;
+        self.machine.borrow_mut().mirror_done();
+        self.changed.raise();
+        content.map_or(Reply::Failed, Reply::Content)
+    }
+
     /// Makes durable what was answered; false when some of it may be lost, and then only an attach
     /// goes on.
     async fn flush(&self) -> bool {
@@ -216,9 +250,10 @@ impl DestinationProgram {
     }
 
     async fn copy(&self, connection: ConnectionId, extent: Extent, content: Content) -> Reply {
-        let Some(Role::Copy(epoch)) = self.roles.borrow().get(&connection).copied() else {
+        let Some(Role::Copy { epoch, term }) = self.roles.borrow().get(&connection).copied() else {
             return Reply::Refused("no copy connection");
         };
+        let Some(_running) = self.terms.enter(term) else { return Reply::Refused("fenced") };
         let (before, mut stream) = {
             let mut machine = self.machine.borrow_mut();
             let broken = self.witness.breaks(Mutation::EpochIgnored);
@@ -255,40 +290,6 @@ impl DestinationProgram {
         Reply::Done
     }
 
-    async fn attach(&self, boot: u64) -> Reply {
-        if self.owning.get() {
-            return Reply::Refused("the volume has another owner");
-        }
-        let _step = self.step_turn().await;
-        self.witness.note("attach", || format!("of boot {boot}"));
-        self.machine.borrow_mut().attach_begin(BootId(boot));
-        self.changed.raise();
-        loop {
-            let changed = self.changed.wait();
-            if self.machine.borrow().is_idle() {
-                self.witness.destination_disk.forget_losses();
-            }
-            let finished = self.machine.borrow_mut().attach_finish();
-            if let Ok(attached) = finished {
-                self.changed.raise();
-                let stream = attached.stream;
-                return Reply::Attached {
-                    epoch: attached.epoch,
-                    reserved: attached.reserved,
-                    stream,
-                };
-            }
-            changed.await;
-        }
-    }
-
-    async fn step_turn(&self) -> Option<Turn> {
-        if self.witness.breaks(Mutation::AttachDuringCheckpoint) {
-            return None;
-        }
-        Some(self.steps.turn().await)
-    }
-
     async fn reserved(&self, epoch: u64, above: u64) -> Reply {
         let news = async {
             loop {
@@ -313,77 +314,9 @@ impl DestinationProgram {
             epoch: (!machine.is_attaching()).then(|| machine.epoch()),
             reserved: machine.reserved(),
             committed: self.owner.borrow().is_some(),
+            aborted: self.gone.get(),
+            term: self.terms.known(),
         }
-    }
-
-    async fn checkpoint(&self, epoch: u64) -> Reply {
-        let begun = self.machine.borrow_mut().checkpoint_begin(epoch);
-        let Ok((address, digest)) = begun else { return STALE };
-        if !self.witness.breaks(Mutation::CheckpointWithoutFlush) && !self.flush().await {
-            return LOST;
-        }
-        self.witness.note("checkpoint", || address.to_string());
-        Reply::Checkpoint { address, digest }
-    }
-
-    async fn finish_checkpoint(&self, epoch: u64, address: u64) -> Reply {
-        let _step = self.step_turn().await;
-        let state = self.machine.borrow().checkpoint_state(epoch, address).cloned();
-        let Ok(state) = state else { return STALE };
-        self.witness.note("finishing", || address.to_string());
-        let record = DestinationRecord::Durable(address, state.to_text());
-        self.witness.destination_journal.append(record).await;
-        self.machine.borrow_mut().checkpoint_done(address);
-        self.changed.raise();
-        self.witness.note("checkpointed", || address.to_string());
-        Reply::Done
-    }
-
-    /// Write through, flush, make the promise durable; in this order.
-    async fn ready(&self, epoch: u64, attempt: u64) -> Reply {
-        let broken = self.witness.breaks(Mutation::FlushBeforeWriteThrough);
-        if broken && !self.flush().await {
-            return LOST;
-        }
-        if self.machine.borrow_mut().ready_begin(epoch).is_err() {
-            return STALE;
-        }
-        self.witness.note("promising", || attempt.to_string());
-        if !broken && !self.flush().await {
-            return LOST;
-        }
-        let _step = self.step_turn().await;
-        self.witness.destination_journal.append(DestinationRecord::Ready(attempt)).await;
-        let ready = self.machine.borrow_mut().ready_durable(epoch, Attempt(attempt));
-        self.witness.note("ready", || format!("{attempt}: {ready:?}"));
-        if ready.is_ok() { Reply::Done } else { STALE }
-    }
-
-    /// Mirror writes end; then the ownership is durable, and clients are served. Only a side that
-    /// promised to be ready can have been committed to (I10).
-    async fn own(&self) -> Reply {
-        if self.machine.borrow().promised().is_none() {
-            return Reply::Refused("the destination has not promised to be ready");
-        }
-        self.owning.set(true);
-        let _step = self.step_turn().await;
-        loop {
-            let changed = self.changed.wait();
-            if self.machine.borrow().is_idle() {
-                break;
-            }
-            changed.await;
-        }
-        // Whatever was answered up to here is durable (I8), so nothing that was lost matters.
-        self.witness.destination_disk.forget_losses();
-        if self.owner.borrow().is_none() {
-            self.witness.owned();
-            self.witness.destination_journal.append(DestinationRecord::Owned).await;
-            self.become_owner();
-            self.witness.note("owned", String::new);
-            self.changed.raise();
-        }
-        Reply::Done
     }
 
     fn become_owner(&self) {
@@ -405,17 +338,28 @@ impl Serve for DestinationProgram {
     }
 }
 
+fn last_term(records: &[DestinationRecord]) -> u64 {
+    let term = |record: &DestinationRecord| match record {
+        DestinationRecord::Term(term) => Some(*term),
+        _ => None,
+    };
+    records.iter().filter_map(term).max().unwrap_or_default()
+}
+
 /// What the records say after a restart.
 fn recover(records: &[DestinationRecord], witness: &Witness) -> Destination {
     let (mut durable, mut stream, mut ready) = (0, Frontier::new(), None);
     for record in records {
         match record {
-            DestinationRecord::Durable(address, text) => {
+            DestinationRecord::Durable(address, state) => {
                 durable = *address;
-                stream = Frontier::from_text(text).expect("what the program wrote");
+                stream = state.clone();
             }
             DestinationRecord::Ready(attempt) => ready = Some(Attempt(*attempt)),
-            DestinationRecord::Owned | DestinationRecord::Fence(..) => {}
+            DestinationRecord::Owned
+            | DestinationRecord::Aborted
+            | DestinationRecord::Term(_)
+            | DestinationRecord::Fence(..) => {}
         }
     }
     // Runs are numbered by the clock and far apart, so that their epochs never meet.

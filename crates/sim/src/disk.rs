@@ -1,13 +1,13 @@
-//! A disk with a volatile cache that may fail, and a journal that has none and does not.
+//! A disk with a volatile cache that may fail, or lie.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use blockferry_block::Extent;
 
 use crate::content::{BLOCK, Content, Stamp, blocks};
-use crate::executor::{Lock, Micros, Sim};
+use crate::executor::{Micros, Sim};
 
 /// How long a disk takes: the shortest and the longest time in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,15 @@ pub enum DiskError {
     Io,
     /// `ENOSPC`.
     Full,
+}
+
+/// What a disk does with a write that it calls done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Nothing.
+    Drop,
+    /// It writes elsewhere.
+    Misdirect,
 }
 
 /// How long a kind of call fails.
@@ -75,6 +84,10 @@ pub struct Disk {
     lost: Cell<bool>,
     troubles: RefCell<BTreeMap<Kind, Trouble>>,
     failed: RefCell<Vec<(Micros, Kind, Extent)>>,
+    lies: Cell<Option<(Lie, Micros)>>,
+    honest: Cell<bool>,
+    /// Blocks whose last write was dropped or replaced.
+    wrong: RefCell<BTreeSet<usize>>,
 }
 
 impl Disk {
@@ -91,6 +104,9 @@ impl Disk {
             lost: Cell::new(false),
             troubles: RefCell::default(),
             failed: RefCell::default(),
+            lies: Cell::new(None),
+            honest: Cell::new(false),
+            wrong: RefCell::default(),
         })
     }
 
@@ -139,18 +155,27 @@ impl Disk {
         self.delay().await;
         let trouble = self.trouble(Kind::Write, extent);
         let torn = self.sim.draw(|random| random.between(0, content.len() as u64)) as usize;
-        let range = blocks(extent);
-        self.put(range.start, &content[..torn]);
+        let first = blocks(extent).start;
+        if trouble.is_ok() && self.lies_about(first, content) {
+            self.delay().await;
+            return Ok(());
+        }
+        self.put(first, &content[..torn]);
         trouble?;
         if self.sim.draw(|random| random.one_in(2)) {
             self.delay().await;
         }
-        self.put(range.start + torn, &content[torn..]);
+        self.put(first + torn, &content[torn..]);
         self.delay().await;
         Ok(())
     }
 
     fn put(&self, first: usize, content: &[Stamp]) {
+        self.wrong.borrow_mut().retain(|block| !(first..first + content.len()).contains(block));
+        self.store(first, content);
+    }
+
+    fn store(&self, first: usize, content: &[Stamp]) {
         let number = self.writes.get() + 1;
         self.writes.set(number);
         for (block, stamp) in self.blocks.borrow_mut()[first..].iter_mut().zip(content) {
@@ -256,46 +281,38 @@ impl Disk {
     pub fn forget_losses(&self) {
         self.lost.set(false);
     }
-}
 
-/// Records that are durable one after the other.
-pub struct Journal<R> {
-    sim: Sim,
-    points: Points,
-    speed: Speed,
-    records: RefCell<Vec<R>>,
-    turn: Lock,
-}
-
-impl<R: Clone> Journal<R> {
-    /// An empty journal.
-    pub fn new(sim: &Sim, speed: Speed, points: Points) -> Rc<Self> {
-        Rc::new(Self {
-            sim: sim.clone(),
-            points,
-            speed,
-            records: RefCell::default(),
-            turn: Lock::default(),
-        })
+    /// Writes are dropped or misdirected for so long from now on; the next one alone for a length of 0.
+    pub fn lie(&self, lie: Lie, length: Micros) {
+        self.lies.set(Some((lie, self.sim.now() + length)));
     }
 
-    /// Makes a record durable. When the process dies on the way it is durable or not.
-    pub async fn append(&self, record: R) {
-        let _turn = self.turn.turn().await;
-        self.sim.pass(self.points.0);
-        self.sim.sleep(self.sim.between(self.speed.0, self.speed.1)).await;
-        self.records.borrow_mut().push(record);
-        self.sim.pass(self.points.1);
-        self.sim.sleep(self.sim.between(self.speed.0, self.speed.1)).await;
+    /// Whether it tells the truth, whatever was planned.
+    pub fn be_honest(&self, honest: bool) {
+        self.honest.set(honest);
     }
 
-    /// What a restart finds.
-    pub fn records(&self) -> Vec<R> {
-        self.records.borrow().clone()
+    /// Whether the block does not hold what was written there last.
+    pub fn is_wrong(&self, block: usize) -> bool {
+        self.wrong.borrow().contains(&block)
     }
 
-    /// Whether a restart would find such a record.
-    pub fn has(&self, wanted: impl Fn(&R) -> bool) -> bool {
-        self.records.borrow().iter().any(wanted)
+    fn lies_about(&self, first: usize, content: &[Stamp]) -> bool {
+        let Some((lie, until)) = self.lies.get().filter(|_| !self.honest.get()) else {
+            return false;
+        };
+        if self.sim.now() >= until {
+            self.lies.set(None);
+        }
+        self.sim.trace(|| format!("disk {lie:?} of {} at block {first}", content.len()));
+        self.sim.pass("lie");
+        self.wrong.borrow_mut().extend(first..first + content.len());
+        if lie == Lie::Misdirect {
+            let room = (self.blocks.borrow().len() - content.len()) as u64;
+            let elsewhere = self.sim.draw(|random| random.between(0, room)) as usize;
+            self.wrong.borrow_mut().extend(elsewhere..elsewhere + content.len());
+            self.store(elsewhere, content);
+        }
+        true
     }
 }

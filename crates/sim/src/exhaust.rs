@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use blockferry_migration::Faults;
 
+use crate::controller::Intent;
 use crate::disk::Points;
 use crate::executor::{MILLIS, Sim};
 use crate::fault::{Fault, Moment};
@@ -22,7 +23,7 @@ pub const SOURCE_RECORD: Points = Points("source-records", "source-recorded");
 pub const DESTINATION_RECORD: Points = Points("destination-records", "destination-recorded");
 
 /// Every point, and who dies there.
-pub const POINTS: [(&str, Host); 13] = [
+pub const POINTS: [(&str, Host); 15] = [
     (SOURCE_FLUSH.0, Host::Source),
     (SOURCE_FLUSH.1, Host::Source),
     (DESTINATION_FLUSH.0, Host::Destination),
@@ -36,6 +37,8 @@ pub const POINTS: [(&str, Host); 13] = [
     ("destination-asked", Host::Destination),
     ("destination-answered", Host::Destination),
     ("controller-asks", Host::Controller),
+    ("worker-asks", Host::Clients),
+    ("worker-answered", Host::Clients),
 ];
 
 /// A message leaves.
@@ -45,13 +48,18 @@ pub fn pass_sent(sim: &Sim, from: Host, to: Host) {
         Host::Destination => sim.pass("destination-asked"),
         Host::Controller | Host::Clients => {}
     }
-    if from == Host::Controller {
-        sim.pass("controller-asks");
+    match from {
+        Host::Controller => sim.pass("controller-asks"),
+        Host::Clients => sim.pass("worker-asks"),
+        Host::Source | Host::Destination => {}
     }
 }
 
 /// An answer leaves.
-pub fn pass_answered(sim: &Sim, from: Host) {
+pub fn pass_answered(sim: &Sim, from: Host, to: Host) {
+    if to == Host::Clients {
+        sim.pass("worker-answered");
+    }
     match from {
         Host::Source => sim.pass("source-answered"),
         Host::Destination => sim.pass("destination-answered"),
@@ -91,7 +99,12 @@ impl Strike {
         let mut plan = plan(seed);
         let power = self.number.is_multiple_of(2);
         let crash = Fault::Crash { host: self.host, power, down: 5 * MILLIS };
-        plan.faults = vec![(Moment::After(self.point, self.number, 0), crash)];
+        let moment = Moment::After(self.point, self.number, 0);
+        plan.faults.push((moment, crash));
+        if seed % 4 == 3 {
+            let goes_on = Fault::TakeOver { intent: Intent::Migrate, held: 0 };
+            plan.faults.push((moment, goes_on));
+        }
         run_plan(seed, plan, Trouble::All, Faults::default(), traced)
     }
 }
@@ -102,7 +115,9 @@ impl std::fmt::Display for Strike {
     }
 }
 
-/// A plan without any fault, so small that each of its points can be struck.
+/// A plan so small that each of its points can be struck. Nothing goes wrong in it; in the third and
+/// fourth of four seeds the migration is given up, and in the fourth whoever comes after the crash
+/// wants to bring it to its end all the same.
 #[must_use]
 pub fn plan(seed: u64) -> Plan {
     let mut plan = Plan::of(seed, Trouble::None);
@@ -112,13 +127,19 @@ pub fn plan(seed: u64) -> Plan {
     plan.load.pause_max = 400;
     plan.load.requests = 30;
     plan.load.total_min = 40;
+    if seed % 4 > 1 {
+        let abort = Fault::TakeOver { intent: Intent::Abort, held: 5 * MILLIS };
+        plan.faults.push((Moment::After("copied", 2, 0), abort));
+    }
     plan
 }
 
 /// Every strike of the seed's small plan, in the order of [`POINTS`].
 #[must_use]
 pub fn strikes(seed: u64) -> Vec<Strike> {
-    let outcome = run_plan(seed, plan(seed), Trouble::None, Faults::default(), false);
+    let plan = plan(seed);
+    let trouble = if plan.faults.is_empty() { Trouble::None } else { Trouble::All };
+    let outcome = run_plan(seed, plan, trouble, Faults::default(), false);
     assert_eq!(outcome.violation, None, "seed {seed} without a crash");
     let counts: &BTreeMap<_, _> = &outcome.counts;
     let all = POINTS.iter().flat_map(|(point, host)| {

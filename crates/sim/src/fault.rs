@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::disk::{DiskError, Kind};
+use crate::controller::Intent;
+use crate::disk::{DiskError, Kind, Lie};
 use crate::executor::{Micros, Sim};
 use crate::mutation::Mutations;
 use crate::network::Host;
@@ -33,6 +34,25 @@ pub enum Fault {
         error: DiskError,
         /// For so long; the next call alone for 0.
         length: Micros,
+    },
+    /// The next record of a host fails; an operator starts the program again.
+    Journal {
+        /// Whose.
+        host: Host,
+    },
+    /// The destination's disk calls writes done that it has dropped or misdirected.
+    Lie {
+        /// How.
+        lie: Lie,
+        /// For so long; the next write alone for 0.
+        length: Micros,
+    },
+    /// Another controller is started while the one before goes on, perhaps held back.
+    TakeOver {
+        /// What for.
+        intent: Intent,
+        /// The messages of the one before are held back for so long.
+        held: Micros,
     },
     /// Connections between two hosts break.
     Break {
@@ -80,6 +100,7 @@ impl Moment {
 pub type Planned = (Moment, Fault);
 
 type Commit = Rc<dyn Fn(Fault)>;
+type Stop = Rc<dyn Fn(Host)>;
 
 /// The faults that are still to come.
 pub struct Faults {
@@ -87,12 +108,18 @@ pub struct Faults {
     pub mutations: Mutations,
     planned: RefCell<Vec<Planned>>,
     commit: RefCell<Option<Commit>>,
+    stop: RefCell<Option<Stop>>,
 }
 
 impl Faults {
     /// The faults of a plan.
     pub fn new(mutations: Mutations, planned: Vec<Planned>) -> Self {
-        Self { mutations, planned: RefCell::new(planned), commit: RefCell::default() }
+        Self {
+            mutations,
+            planned: RefCell::new(planned),
+            commit: RefCell::default(),
+            stop: RefCell::default(),
+        }
     }
 
     /// From now on faults are committed by this function.
@@ -123,6 +150,17 @@ impl Faults {
                 *moment = Moment::At(time);
             }
         }
+    }
+
+    /// Programs that stop themselves are ended by this function, or by none any more.
+    pub fn stop_with(&self, stop: Option<Stop>) {
+        *self.stop.borrow_mut() = stop;
+    }
+
+    /// A program stops itself.
+    pub fn stop(&self, host: Host) {
+        let stop = self.stop.borrow().clone();
+        stop.into_iter().for_each(|stop| stop(host));
     }
 
     /// No fault comes any more.

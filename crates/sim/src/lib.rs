@@ -1,6 +1,7 @@
 //! A seeded world of clock, network and disks that runs the state machines.
 
 pub mod client;
+pub mod compare;
 pub mod content;
 pub mod controller;
 pub mod destination;
@@ -9,6 +10,7 @@ pub mod executor;
 pub mod exhaust;
 pub mod fault;
 pub mod fences;
+pub mod journal;
 pub mod link;
 pub mod message;
 pub mod mutants;
@@ -20,6 +22,7 @@ pub mod records;
 pub mod registers;
 pub mod route;
 pub mod source;
+pub mod terms;
 pub mod volume;
 pub mod witness;
 pub mod world;

@@ -7,6 +7,7 @@ use blockferry_block::Extent;
 use blockferry_migration::in_flight::OpId;
 use blockferry_migration::source::{MirrorOutcome, PhaseName, Step};
 
+use crate::compare::Compared;
 use crate::executor::{MILLIS, SECOND, Sim, first};
 use crate::message::{Call, Reply};
 use crate::mutation::Mutation;
@@ -29,20 +30,25 @@ const CHECKPOINT_INTERVAL: u64 = 8 * MILLIS;
 pub struct Link {
     sim: Sim,
     boot: u64,
-    volume: Rc<Volume>,
-    route: Rc<Route>,
+    /// The volume.
+    pub volume: Rc<Volume>,
+    /// The way to the destination.
+    pub route: Rc<Route>,
+    /// The comparison.
+    pub compared: Rc<Compared>,
     witness: Rc<Witness>,
     reattach: crate::executor::Signal,
 }
 
 impl Link {
     /// Starts the tasks.
-    pub fn start(boot: u64, volume: &Rc<Volume>, route: &Rc<Route>) {
+    pub fn start(boot: u64, volume: &Rc<Volume>, route: &Rc<Route>, compared: &Rc<Compared>) {
         let link = Rc::new(Self {
             sim: volume.sim.clone(),
             boot,
             volume: volume.clone(),
             route: route.clone(),
+            compared: compared.clone(),
             witness: volume.witness.clone(),
             reattach: crate::executor::Signal::default(),
         });
@@ -50,7 +56,13 @@ impl Link {
         sim.spawn(process, link.clone().keep_attached());
         sim.spawn(process, link.clone().keep_log());
         sim.spawn(process, link.clone().keep_checkpoints());
+        sim.spawn(process, link.clone().keep_compares());
         sim.spawn(process, link.keep_resyncs());
+    }
+
+    /// Whether the migration has ended, one way or the other.
+    pub fn is_over(&self) -> bool {
+        self.route.is_over() || self.phase() == PhaseName::Forwarding
     }
 
     fn phase(&self) -> PhaseName {
@@ -60,11 +72,13 @@ impl Link {
     async fn keep_attached(self: Rc<Self>) {
         if !self.witness.source_journal.has(|record| *record == SourceRecord::Sending) {
             self.sim.sleep(self.sim.between(0, BEGIN_MAX)).await;
-            self.witness.source_journal.append(SourceRecord::Sending).await;
+            if self.witness.source_journal.append(SourceRecord::Sending).await.is_err() {
+                return;
+            }
             self.volume.machine.borrow_mut().begin();
             self.volume.after_change();
         }
-        while self.phase() != PhaseName::Forwarding {
+        while !self.is_over() {
             let changed = self.volume.changed.wait();
             if self.phase() == PhaseName::Committing {
                 changed.await;
@@ -136,14 +150,16 @@ impl Link {
                 self.volume.after_change();
             }
             let record = SourceRecord::Log { remove: batch.remove, add: batch.add };
-            self.witness.source_journal.append(record).await;
-            self.volume.machine.borrow_mut().log_durable(batch.id);
+            match self.witness.source_journal.append(record).await {
+                Ok(()) => self.volume.machine.borrow_mut().log_durable(batch.id),
+                Err(_) => self.volume.machine.borrow_mut().log_failed(batch.id),
+            }
             self.volume.after_change();
         }
     }
 
     async fn keep_checkpoints(self: Rc<Self>) {
-        while self.phase() != PhaseName::Forwarding {
+        while !self.is_over() {
             self.sim.sleep(CHECKPOINT_INTERVAL).await;
             let sweeping = matches!(self.phase(), PhaseName::Sweeping | PhaseName::Settling);
             if let (true, Some(epoch)) = (sweeping, self.route.epoch()) {
@@ -186,7 +202,7 @@ impl Link {
     }
 
     async fn keep_resyncs(self: Rc<Self>) {
-        while self.phase() != PhaseName::Forwarding {
+        while !self.is_over() {
             let changed = self.volume.changed.wait();
             let next = self.volume.machine.borrow_mut().next_resync();
             match next {

@@ -40,6 +40,8 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Switch {
+    Control,
+    Lying,
     Disk,
     Store,
     On,
@@ -50,6 +52,8 @@ enum Switch {
 impl Switch {
     const fn trouble(self) -> Trouble {
         match self {
+            Self::Control => Trouble::Control,
+            Self::Lying => Trouble::Lying,
             Self::Disk => Trouble::Disk,
             Self::Store => Trouble::Store,
             Self::On => Trouble::All,

@@ -25,8 +25,13 @@ pub struct Generation {
 pub enum Role {
     /// A client's requests.
     Client(Session, Generation),
-    /// The ordered copy, in an epoch.
-    Copy(u64),
+    /// The ordered copy, in an epoch and for a controller of a term.
+    Copy {
+        /// The epoch.
+        epoch: u64,
+        /// The controller's term.
+        term: u64,
+    },
     /// Writes of the source before the commit, in an epoch.
     Mirror(Session, Generation, u64),
     /// Requests of the source after the commit.
@@ -86,19 +91,42 @@ pub enum Call {
     },
     /// Controller to both: where do you stand?
     Inquire,
+    /// Controller to source: a controller takes the migration over; every older one is fenced.
+    TakeOver,
     /// Controller to source: prepare an attempt to commit.
-    Settle,
+    Settle {
+        /// The controller's term.
+        term: u64,
+    },
     /// Controller to destination: promise that all is here and durable.
     Ready {
         /// The epoch that the source settled in.
         epoch: u64,
         /// The attempt.
         attempt: u64,
+        /// The controller's term.
+        term: u64,
     },
     /// Controller to source: the point of no return.
-    Commit(u64),
+    Commit {
+        /// The attempt.
+        attempt: u64,
+        /// The controller's term.
+        term: u64,
+    },
+    /// Controller to both, the source first: give the migration up.
+    Abort {
+        /// The controller's term.
+        term: u64,
+    },
     /// Controller to destination: own the volume.
     Own,
+    /// Controller to source: how far is the comparison? A new one begins when it shall, or when none
+    /// is known.
+    Verify {
+        /// Whether it shall.
+        restart: bool,
+    },
 }
 
 /// One answer.
@@ -119,6 +147,12 @@ pub enum Reply {
     Failed,
     /// Refused: not in this state, or fenced.
     Refused(&'static str),
+    /// Refused: a newer controller has taken the migration over.
+    Superseded,
+    /// Refused: the commit has begun.
+    TooLate,
+    /// The controller's term from now on.
+    Term(u64),
     /// The outcome of an attach.
     Attached {
         /// What copy and mirror connections must name.
@@ -143,6 +177,17 @@ pub enum Reply {
         reserved: u64,
         /// At the source: its commit record is durable. At the destination: it owns the volume.
         committed: bool,
+        /// The migration was given up.
+        aborted: bool,
+        /// The newest controller's term.
+        term: u64,
+    },
+    /// How far a comparison is.
+    Verified {
+        /// All below is compared.
+        address: u64,
+        /// So many bytes of it differed.
+        mismatched: u64,
     },
     /// What an attempt still lacks.
     Settled {

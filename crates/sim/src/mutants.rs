@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use blockferry_migration::Faults;
 
+use crate::controller::Intent;
+use crate::disk::Speed;
 use crate::executor::{MILLIS, SECOND};
 use crate::fault::{Fault, Moment};
 use crate::mutation::{Mutation, Mutations};
@@ -42,7 +44,9 @@ impl Mutant {
         (0..SEEDS_MAX).find_map(|seed| Some((seed, self.seen_in(seed)?)))
     }
 
-    fn seen_in(&self, seed: u64) -> Option<String> {
+    /// What a seed shows of it.
+    #[must_use]
+    pub fn seen_in(&self, seed: u64) -> Option<String> {
         let (trouble, mutations) = match self.hunt {
             Hunt::In(trouble, mutations) => (trouble, mutations),
             Hunt::With(mutations, _) => (Trouble::All, mutations),
@@ -72,6 +76,17 @@ fn power(host: Host) -> Fault {
     Fault::Crash { host, power: true, down: 10 * MILLIS }
 }
 
+/// The log is cleared at a checkpoint; what the source lost of what the log held is the same as ever.
+fn source_loses_power_behind_a_checkpoint(seed: u64, plan: &mut Plan) {
+    plan.load.hot_blocks = 4;
+    plan.load.pause_max = 1_000;
+    plan.load.fua_one_in = 1_000;
+    plan.weather.delay_max = 60;
+    plan.journal_speed = Speed(5, 20);
+    let moment = Moment::After("checkpointed", 2 + seed % 6, MILLIS);
+    plan.faults = vec![(moment, power(Host::Source))];
+}
+
 fn source_loses_power(seed: u64, plan: &mut Plan) {
     let moment = Moment::After("checkpointed", 1 + seed % 4, 2 * MILLIS);
     plan.faults = vec![(moment, power(Host::Source))];
@@ -82,6 +97,11 @@ fn source_loses_power_at_any_time(seed: u64, plan: &mut Plan) {
 }
 
 fn destination_loses_power_after_the_commit(_: u64, plan: &mut Plan) {
+    plan.load.pause_max = 100;
+    plan.load.fua_one_in = 2;
+    plan.weather.delay_max = 60;
+    plan.source_speed = Speed(5, 20);
+    plan.destination_speed = Speed(MILLIS, 4 * MILLIS);
     plan.faults = vec![(Moment::After("committed", 1, 0), power(Host::Destination))];
 }
 
@@ -91,6 +111,7 @@ fn destination_is_killed_when_it_is_ready(seed: u64, plan: &mut Plan) {
 }
 
 fn clients_are_cut_off_and_the_owner_loses_power(seed: u64, plan: &mut Plan) {
+    plan.load.fua_one_in = 1;
     let (a, b) = (Host::Clients, Host::Source);
     let stall = Fault::Stall { a, b, percent: 100, length: 300 * MILLIS };
     let cut = Fault::Break { a, b, percent: 100 };
@@ -122,6 +143,49 @@ fn clients_are_stalled_and_cut_off(seed: u64, plan: &mut Plan) {
     plan.faults = vec![(moment, stall), (moment.later(5 * MILLIS), cut)];
 }
 
+fn slow_updates_meet_the_beginning(_: u64, plan: &mut Plan) {
+    plan.load.connections = 4;
+    plan.load.depth = 4;
+    plan.load.pause_max = 100;
+    plan.weather.delay_max = 60;
+    plan.source_speed = Speed(2 * MILLIS, 8 * MILLIS);
+    plan.destination_speed = Speed(5, 20);
+    plan.journal_speed = Speed(5, 20);
+    plan.faults.clear();
+}
+
+fn take_over(intent: Intent) -> Fault {
+    Fault::TakeOver { intent, held: 100 * MILLIS }
+}
+
+fn another_takes_over_and_a_side_restarts(seed: u64, plan: &mut Plan) {
+    let host = if seed.is_multiple_of(2) { Host::Source } else { Host::Destination };
+    let crash = Fault::Crash { host, power: false, down: MILLIS };
+    let moment = Moment::After("copied", 1 + seed % 3, 0);
+    let later = moment.later(5 * MILLIS + 500 * (seed % 20));
+    plan.faults = vec![(moment, take_over(Intent::Migrate)), (later, crash)];
+}
+
+/// Another controller goes on, so that what was not given up is brought to its end.
+fn given_up_as_the_source_dies(seed: u64, plan: &mut Plan) {
+    plan.journal_speed = Speed(MILLIS, 4 * MILLIS);
+    let crash = Fault::Crash { host: Host::Source, power: false, down: MILLIS };
+    plan.faults = vec![
+        (Moment::After("copied", 1 + seed % 3, 0), take_over(Intent::Abort)),
+        (Moment::After("aborting", 1, 100 * (seed % 20)), crash),
+        (Moment::After("aborting", 1, 100 * (seed % 20)), take_over(Intent::Migrate)),
+    ];
+}
+
+fn the_worker_dies_with_answers_on_their_way(seed: u64, plan: &mut Plan) {
+    plan.weather.late_max = 5 * SECOND;
+    let (a, b) = (Host::Clients, Host::Source);
+    let moment = Moment::After("update", 5 + seed % 20, 0);
+    let stall = Fault::Stall { a, b, percent: 100, length: 300 * MILLIS };
+    let worker = Fault::Crash { host: Host::Clients, power: false, down: MILLIS };
+    plan.faults = vec![(moment, stall), (moment.later(5 * MILLIS), worker)];
+}
+
 const NONE: Faults = Faults {
     claim_without_waiting: false,
     skip_mirror: false,
@@ -137,7 +201,7 @@ const NONE: Faults = Faults {
 pub fn all() -> Vec<Mutant> {
     use Hunt::{Elsewhere, In, With};
     use Mutation as M;
-    use Trouble::{All, Disk, Network, None};
+    use Trouble::{All, Control, Disk, Lying, Network, None};
     let unwaited = Faults { claim_without_waiting: true, ..NONE };
     let unordered = Faults { unordered_updates: true, ..NONE };
     let above = Faults { mirror_above_reserved: true, ..NONE };
@@ -155,7 +219,7 @@ pub fn all() -> Vec<Mutant> {
         of(
             "m5",
             "the log is cleared without a flush",
-            With(program(M::LogWithoutFlush), source_loses_power),
+            With(program(M::LogWithoutFlush), source_loses_power_behind_a_checkpoint),
         ),
         of("m6", "clean when sent", In(All, program(M::CleanAtSend))),
         of(
@@ -203,7 +267,7 @@ pub fn all() -> Vec<Mutant> {
         of(
             "m22",
             "terms are not durable",
-            Elsewhere("the controller of the simulation keeps nothing and has no term"),
+            With(program(M::TermNotDurable), another_takes_over_and_a_side_restarts),
         ),
         of(
             "m23",
@@ -217,7 +281,24 @@ pub fn all() -> Vec<Mutant> {
         ),
         of("m25", "trims are not mirrored", In(None, program(M::TrimNotMirrored))),
         of("m26", "the last short leaf is left out", In(None, program(M::LastLeafSkipped))),
-        of("m27", "updates from before the migration are missed", In(None, machine(unseen))),
+        of(
+            "m27",
+            "updates from before the migration are missed",
+            With(machine(unseen), slow_updates_meet_the_beginning),
+        ),
+        of(
+            "A12",
+            "a new worker of the switch sends again without a fence",
+            With(program(M::SuccessorWithoutFence), the_worker_dies_with_answers_on_their_way),
+        ),
         of("C4", "a mirror error reaches the client", In(Disk, program(M::MirrorErrorToClient))),
+        of("C10", "nothing is compared", In(Lying, program(M::NotCompared))),
+        of("C14", "a failed record counts", In(Disk, program(M::FailedRecordUnnoticed))),
+        of(
+            "E12",
+            "given up before that is durable",
+            With(program(M::AbortBeforeRecord), given_up_as_the_source_dies),
+        ),
+        of("E18", "two take over with one term", In(Control, program(M::TermsTakenTogether))),
     ]
 }

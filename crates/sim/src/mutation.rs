@@ -62,6 +62,18 @@ pub enum Mutation {
     TrimNotMirrored,
     /// The copy ends with the last whole leaf.
     LastLeafSkipped,
+    /// Controllers' terms are not recorded.
+    TermNotDurable,
+    /// Two controllers that take over at the same time get the same term.
+    TermsTakenTogether,
+    /// The source gives a migration up before that is durable.
+    AbortBeforeRecord,
+    /// A record that could not be written counts as durable.
+    FailedRecordUnnoticed,
+    /// Nothing is compared before the commit.
+    NotCompared,
+    /// A new worker of the switch sends again without a fence.
+    SuccessorWithoutFence,
 }
 
 impl From<Faults> for Mutations {

@@ -219,7 +219,7 @@ impl Network {
         let arrival = (self.sim.now() + self.delay()).max(link.back.get() + 1);
         let arrival = arrival.max(link.back_held_until.get());
         link.back.set(arrival);
-        exhaust::pass_answered(&self.sim, link.to);
+        exhaust::pass_answered(&self.sim, link.to, link.from);
         let link = link.clone();
         self.sim.at(arrival, move || {
             if !link.lost.get() {

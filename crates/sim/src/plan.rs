@@ -4,7 +4,8 @@ use blockferry_migration::digest::LEAF;
 
 use crate::client::Load;
 use crate::content::BLOCK;
-use crate::disk::{DiskError, Kind, Speed};
+use crate::controller::Intent;
+use crate::disk::{DiskError, Kind, Lie, Speed};
 use crate::executor::{MILLIS, Micros, SECOND};
 use crate::fault::{Fault, Moment, Planned};
 use crate::network::{Host, Weather};
@@ -31,6 +32,8 @@ pub struct Plan {
     pub destination_speed: Speed,
     /// Both journals.
     pub journal_speed: Speed,
+    /// Whether both sides are compared before the commit.
+    pub verify: bool,
     /// What goes wrong.
     pub faults: Vec<Planned>,
 }
@@ -46,8 +49,12 @@ pub enum Trouble {
     All,
     /// All that, and a store of the destination that forgets while its program runs on.
     Store,
-    /// Everything but that, and disks that fail to read, write or flush, or are full.
+    /// Everything but that, and disks that fail to read, write or flush, or are full; records too.
     Disk,
+    /// Processes, connections, and a disk of the destination that drops or misdirects writes.
+    Lying,
+    /// Processes, connections, and other controllers that take over, to go on or to give up.
+    Control,
 }
 
 impl Trouble {
@@ -60,15 +67,17 @@ impl Trouble {
             Self::All => "on",
             Self::Store => "store",
             Self::Disk => "disk",
+            Self::Lying => "lying",
+            Self::Control => "control",
         }
     }
 
     fn kills(self) -> bool {
-        matches!(self, Self::All | Self::Store | Self::Disk)
+        !matches!(self, Self::None | Self::Network)
     }
 }
 
-const MOMENTS: [&str; 20] = [
+const MOMENTS: [&str; 25] = [
     "update",
     "mirror",
     "copied",
@@ -89,6 +98,11 @@ const MOMENTS: [&str; 20] = [
     "move",
     "path",
     "fencing",
+    "term",
+    "superseded",
+    "aborting",
+    "aborted",
+    "compared",
 ];
 
 /// The moments among them that no run does without.
@@ -140,6 +154,7 @@ impl Plan {
                 total_min: OPERATIONS_MIN,
                 overlapping: random.one_in(2),
                 hot_blocks: *random.pick(&[4, 12, 40]),
+                fua_one_in: 8,
             },
             weather: Weather {
                 delay_max: *random.pick(&[60, 400, 2_000]),
@@ -149,6 +164,7 @@ impl Plan {
             source_speed: speed(&mut random),
             destination_speed: speed(&mut random),
             journal_speed: speed(&mut random),
+            verify: trouble == Trouble::Lying,
             faults: faults(&mut random, trouble),
         }
     }
@@ -215,6 +231,16 @@ fn fault(random: &mut Random, trouble: Trouble) -> Fault {
     if trouble == Trouble::Disk && random.one_in(2) {
         return disk_fault(random);
     }
+    if trouble == Trouble::Lying && random.one_in(2) {
+        let lie = *random.pick(&[Lie::Drop, Lie::Misdirect]);
+        let length_max = *random.pick(&[1, 1, 2 * MILLIS, 100 * MILLIS]);
+        return Fault::Lie { lie, length: random.below(length_max) };
+    }
+    if trouble == Trouble::Control && random.one_in(2) {
+        let intent = *random.pick(&[Intent::Migrate, Intent::Migrate, Intent::Abort]);
+        let held_max = *random.pick(&[1, 20 * MILLIS, SECOND]);
+        return Fault::TakeOver { intent, held: random.below(held_max) };
+    }
     let pairs = [
         (Host::Source, Host::Destination),
         (Host::Source, Host::Destination),
@@ -227,7 +253,8 @@ fn fault(random: &mut Random, trouble: Trouble) -> Fault {
     let percent = *random.pick(&[20, 50, 100]);
     let crashes = trouble.kills() && random.one_in(2);
     if crashes {
-        let host = *random.pick(&[Host::Source, Host::Destination, Host::Controller]);
+        let hosts = [Host::Source, Host::Destination, Host::Controller, Host::Clients];
+        let host = *random.pick(&hosts);
         let down_max = *random.pick(&[MILLIS, 50 * MILLIS, 2 * SECOND]);
         Fault::Crash { host, power: random.one_in(2), down: random.below(down_max) }
     } else if random.one_in(2) {
@@ -240,6 +267,9 @@ fn fault(random: &mut Random, trouble: Trouble) -> Fault {
 
 fn disk_fault(random: &mut Random) -> Fault {
     let host = *random.pick(&[Host::Source, Host::Destination]);
+    if random.one_in(4) {
+        return Fault::Journal { host };
+    }
     let kind = *random.pick(&[Kind::Read, Kind::Write, Kind::Write, Kind::Flush]);
     let full = (host, kind) == (Host::Destination, Kind::Write) && random.one_in(2);
     let error = if full { DiskError::Full } else { DiskError::Io };
@@ -254,7 +284,15 @@ mod tests {
     #[test]
     fn every_plan_has_200_requests_and_three_faults_where_anything_goes_wrong() {
         for seed in 0..10_000 {
-            for trouble in [Trouble::Network, Trouble::All, Trouble::Store, Trouble::Disk] {
+            let troubles = [
+                Trouble::Network,
+                Trouble::All,
+                Trouble::Store,
+                Trouble::Disk,
+                Trouble::Lying,
+                Trouble::Control,
+            ];
+            for trouble in troubles {
                 let plan = Plan::of(seed, trouble);
                 assert!(plan.load.total_min >= 200 && plan.faults.len() >= 3, "seed {seed}");
             }

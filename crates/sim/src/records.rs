@@ -1,5 +1,7 @@
 //! What the two programs make durable.
 
+use blockferry_migration::digest::Frontier;
+
 use crate::message::{Generation, Session};
 
 /// A record of the source.
@@ -16,6 +18,10 @@ pub enum SourceRecord {
         /// Units that enter, afterwards.
         add: Vec<u32>,
     },
+    /// A controller took the migration over.
+    Term(u64),
+    /// The migration ended before its commit.
+    Aborted,
     /// The point of no return.
     Committed,
     /// A session's fence.
@@ -26,9 +32,13 @@ pub enum SourceRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub enum DestinationRecord {
     /// `W_durable` and the digest state there.
-    Durable(u64, String),
+    Durable(u64, Frontier),
     /// All is here and durable, for this attempt.
     Ready(u64),
+    /// A controller took the migration over.
+    Term(u64),
+    /// The migration ended before its commit.
+    Aborted,
     /// It owns the volume.
     Owned,
     /// A session's fence.

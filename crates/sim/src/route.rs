@@ -9,7 +9,7 @@ use std::rc::Rc;
 use blockferry_block::Extent;
 use blockferry_migration::source::{MirrorOutcome, PhaseName, SessionKey};
 
-use crate::content::Content;
+use crate::content::{Content, Stamp};
 use crate::executor::{MILLIS, Micros, Pid, SECOND, Signal, Sim, first};
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
 use crate::mutation::Mutation;
@@ -45,6 +45,7 @@ pub struct Route {
     /// The epoch of the last attach, while it is valid.
     epoch: Cell<Option<u64>>,
     epoch_changed: Signal,
+    over: Cell<bool>,
     witness: Rc<Witness>,
     paths: RefCell<BTreeMap<SessionKey, Rc<Path>>>,
 }
@@ -79,6 +80,7 @@ impl Route {
             process,
             epoch: Cell::new(None),
             epoch_changed: Signal::default(),
+            over: Cell::new(false),
             paths: RefCell::default(),
         })
     }
@@ -104,6 +106,17 @@ impl Route {
         self.epoch_changed.raise();
     }
 
+    /// The migration is given up: nothing goes to the destination any more.
+    pub fn end(&self) {
+        self.over.set(true);
+        self.set_epoch(None);
+    }
+
+    /// Whether it was given up.
+    pub fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
     /// A session of a client has begun; its mirror connection is kept open from now on.
     pub fn add_session(self: &Rc<Self>, volume: &Rc<Volume>, key: SessionKey, of: (Session, u64)) {
         let path = Rc::new(Path {
@@ -121,7 +134,7 @@ impl Route {
     }
 
     async fn keep_mirror(self: Rc<Self>, volume: Rc<Volume>, key: SessionKey, path: Rc<Path>) {
-        while volume.machine.borrow().phase() != PhaseName::Forwarding {
+        while !self.over.get() && volume.machine.borrow().phase() != PhaseName::Forwarding {
             let epoch_changes = self.epoch_changed.wait();
             let Some(epoch) = self.epoch.get() else {
                 epoch_changes.await;
@@ -192,6 +205,16 @@ impl Route {
                     MirrorOutcome::Failed
                 }
             }
+        }
+    }
+
+    /// Reads at the destination what both sides are to have.
+    pub async fn mirror_read(&self, key: SessionKey, extent: Extent) -> Option<Vec<Stamp>> {
+        let (connection, _) = self.path(key)?.mirror.borrow().clone()?;
+        let read = connection.call(Call::Request(Request::Read(extent)));
+        match self.sim.timeout(MIRROR_TIMEOUT, read).await {
+            Some(Ok(Reply::Content(content))) => Some(content),
+            _ => None,
         }
     }
 

@@ -3,6 +3,8 @@
 //! Every answer that must survive a crash is given after its record is durable; everything else is
 //! decided by the machine.
 
+mod steps;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -11,15 +13,17 @@ use blockferry_block::{Attempt, Extent};
 use blockferry_migration::digest::{LEAF, Noted};
 use blockferry_migration::source::{ClaimStep, PhaseName, SessionKey, Source};
 
+use crate::compare::Compared;
 use crate::content::{BLOCK, Stamp, blocks, with_pieces};
-use crate::executor::{Pid, Sim};
-use crate::fences::Fences;
+use crate::executor::{Lock, Pid, Sim, first};
+use crate::fences::{Fences, Running};
 use crate::link::Link;
 use crate::message::{Call, Generation, Reply, Role, Session};
 use crate::mutation::Mutation;
-use crate::network::{Answer, ConnectionId, Network, Serve};
+use crate::network::{Answer, ConnectionId, Host, Network, Serve};
 use crate::records::SourceRecord;
 use crate::route::{RESYNC_KEY, Route};
+use crate::terms::Terms;
 use crate::volume::Volume;
 use crate::witness::Witness;
 
@@ -33,6 +37,10 @@ pub struct SourceProgram {
     roles: RefCell<BTreeMap<ConnectionId, (Role, SessionKey)>>,
     sessions: Cell<u64>,
     committing: Cell<bool>,
+    terms: Terms,
+    compared: Rc<Compared>,
+    /// A commit and an abort exclude one another until either is durable.
+    ending: Lock,
 }
 
 impl SourceProgram {
@@ -40,6 +48,7 @@ impl SourceProgram {
     pub fn start(witness: &Rc<Witness>, network: &Rc<Network>, process: Pid) -> Rc<Self> {
         let sim = witness.sim.clone();
         witness.source_disk.forget_losses();
+        witness.source_journal.reopen();
         let records = witness.source_journal.records();
         let route = Route::new(witness, network, process);
         let machine = recover(&records, witness);
@@ -52,9 +61,11 @@ impl SourceProgram {
         });
         // Boot ids grow here, so that the paths of two runs never meet in a generation.
         let boot = sim.unique();
-        if volume.machine.borrow().phase() != PhaseName::Forwarding {
+        let ended = [SourceRecord::Committed, SourceRecord::Aborted];
+        let compared = Rc::new(Compared::default());
+        if !records.iter().any(|record| ended.contains(record)) {
             route.add_session(&volume, RESYNC_KEY, (Session(0), boot));
-            Link::start(boot, &volume, &route);
+            Link::start(boot, &volume, &route, &compared);
         }
         Rc::new(Self {
             sim,
@@ -65,12 +76,15 @@ impl SourceProgram {
             roles: RefCell::default(),
             sessions: Cell::new(0),
             committing: Cell::new(false),
+            terms: Terms::new(witness, Host::Source, last_term(&records)),
+            ending: Lock::default(),
+            compared,
         })
     }
 
     async fn answer(self: Rc<Self>, connection: ConnectionId, call: Call) -> Reply {
         match call {
-            Call::Open(role) => self.open(connection, role),
+            Call::Open(role) => self.open(connection, role).await,
             Call::Fence(session, generation) => self.fence(session, generation).await,
             Call::Request(request) => {
                 let of = self.roles.borrow().get(&connection).copied();
@@ -85,13 +99,24 @@ impl SourceProgram {
             Call::Status(extent) => self.status(connection, extent).await,
             Call::CopyRead(extent) => self.copy_read(connection, extent).await,
             Call::Inquire => self.inquire(),
-            Call::Settle => self.settle().await,
-            Call::Commit(attempt) => self.commit(attempt).await,
+            Call::TakeOver => self.take_over().await,
+            Call::Settle { term } => self.settle(term).await,
+            Call::Commit { attempt, term } => self.commit(attempt, term).await,
+            Call::Abort { term } => self.abort(term).await,
+            Call::Verify { restart } => {
+                let (address, mismatched) = self.compared.ask(restart, self.witness.size);
+                Reply::Verified { address, mismatched }
+            }
             _ => Reply::Refused("the source does not understand"),
         }
     }
 
-    fn open(&self, connection: ConnectionId, role: Role) -> Reply {
+    async fn open(&self, connection: ConnectionId, role: Role) -> Reply {
+        if let Role::Copy { term, .. } = role
+            && let Err(refusal) = self.check_term(term).await
+        {
+            return refusal;
+        }
         let mut key = SessionKey(0);
         if let Role::Client(session, generation) = role {
             if !self.fences.allows(session, generation) {
@@ -109,7 +134,9 @@ impl SourceProgram {
     async fn fence(&self, session: Session, generation: Generation) -> Reply {
         self.fences.raise(session, generation);
         let record = SourceRecord::Fence(session, generation);
-        self.witness.source_journal.append(record).await;
+        if self.witness.source_journal.append(record).await.is_err() {
+            return Reply::Refused("the journal failed");
+        }
         if self.volume.machine.borrow().phase() == PhaseName::Forwarding {
             self.route.fence(session, generation).await;
         }
@@ -122,27 +149,29 @@ impl SourceProgram {
         Reply::Done
     }
 
-    fn copy_epoch(&self, connection: ConnectionId) -> Option<u64> {
-        match self.roles.borrow().get(&connection) {
-            Some((Role::Copy(epoch), _)) => Some(*epoch),
-            _ => None,
-        }
+    fn copier(&self, connection: ConnectionId) -> Option<(u64, u64, Running)> {
+        let role = self.roles.borrow().get(&connection).map(|(role, _)| *role);
+        let Some(Role::Copy { epoch, term }) = role else { return None };
+        Some((epoch, term, self.terms.enter(term)?))
     }
 
     /// Claims the extent, and waits until it may be read.
-    async fn claim(&self, connection: ConnectionId, extent: Extent, data: u64) -> bool {
-        let Some(epoch) = self.copy_epoch(connection) else { return false };
-        let claim = self.volume.machine.borrow_mut().claim(epoch, extent, data);
-        let Ok(claim) = claim else { return false };
+    async fn claim(&self, connection: ConnectionId, extent: Extent) -> Option<Running> {
+        let (epoch, term, running) = self.copier(connection)?;
+        let claim = self.volume.machine.borrow_mut().claim(epoch, extent, extent.len()).ok()?;
         loop {
-            let changed = self.volume.changed.wait();
+            let (changed, raised) = (self.volume.changed.wait(), self.terms.raised.wait());
+            if !self.terms.allows(term) {
+                self.volume.machine.borrow_mut().drop_claim(claim);
+                return None;
+            }
             let step = self.volume.machine.borrow_mut().claim_step(claim);
             match step {
-                ClaimStep::Wait => changed.await,
-                ClaimStep::Refused(_) => return false,
+                ClaimStep::Wait => drop(first(changed, raised).await),
+                ClaimStep::Refused(_) => return None,
                 ClaimStep::Read => {
                     self.witness.claimed(&self.volume, extent);
-                    return true;
+                    return Some(running);
                 }
             }
         }
@@ -151,9 +180,9 @@ impl SourceProgram {
     /// How many bytes of the extent's beginning are a hole, in whole leaves; nothing may be written
     /// there at the source alone once it has been told.
     async fn status(&self, connection: ConnectionId, extent: Extent) -> Reply {
-        if !self.claim(connection, extent, extent.len()).await {
+        let Some(_running) = self.claim(connection, extent).await else {
             return Reply::Refused("the epoch is over");
-        }
+        };
         let Some(content) = self.read_claimed(extent).await else { return Reply::Failed };
         let blocks = content.iter().take_while(|stamp| stamp.is_zeroes()).count();
         let hole = blocks as u64 * BLOCK;
@@ -165,9 +194,9 @@ impl SourceProgram {
     }
 
     async fn copy_read(&self, connection: ConnectionId, extent: Extent) -> Reply {
-        if !self.claim(connection, extent, extent.len()).await {
+        let Some(_running) = self.claim(connection, extent).await else {
             return Reply::Refused("the epoch is over");
-        }
+        };
         let Some(content) = self.read_claimed(extent).await else { return Reply::Failed };
         self.note_copied(extent.start(), &content);
         Reply::Content(content)
@@ -194,58 +223,9 @@ impl SourceProgram {
             epoch: self.route.epoch(),
             reserved: machine.sweep().map_or(0, |sweep| sweep.reserved()),
             committed: machine.phase() == PhaseName::Forwarding,
+            aborted: self.witness.source_journal.has(|record| *record == SourceRecord::Aborted),
+            term: self.terms.known(),
         }
-    }
-
-    /// One step towards a settled attempt, which gets a number that no other ever had.
-    async fn settle(&self) -> Reply {
-        let phase = self.volume.machine.borrow().phase();
-        let attempts = |records: &[SourceRecord]| {
-            records.iter().filter(|r| matches!(r, SourceRecord::Attempt(_))).count() as u64
-        };
-        if phase == PhaseName::Sweeping {
-            let attempt = attempts(&self.witness.source_journal.records()) + 1;
-            self.witness.source_journal.append(SourceRecord::Attempt(attempt)).await;
-        }
-        let attempt = attempts(&self.witness.source_journal.records());
-        let Some(epoch) = self.route.epoch() else { return Reply::Refused("not attached") };
-        let settled = self.volume.machine.borrow_mut().settle(Attempt(attempt));
-        self.volume.after_change();
-        if let Err(refusal) = settled {
-            self.sim.trace(|| format!("settle {attempt}: {refusal}"));
-            return Reply::Refused("cannot settle");
-        }
-        let missing = self.volume.machine.borrow().missing();
-        self.witness.note("settled", || format!("{attempt}: missing {missing:?}"));
-        Reply::Settled { attempt, epoch, missing }
-    }
-
-    /// The point of no return. A repeated call is answered like the first.
-    async fn commit(&self, attempt: u64) -> Reply {
-        if self.volume.machine.borrow().phase() == PhaseName::Forwarding {
-            return Reply::Done;
-        }
-        if self.committing.replace(true) {
-            return Reply::Refused("a commit is under way");
-        }
-        let begun = self.volume.machine.borrow_mut().commit_begin(Attempt(attempt));
-        if let Err(refusal) = begun {
-            self.committing.set(false);
-            self.sim.trace(|| format!("commit {attempt}: {refusal}"));
-            return Reply::Refused("cannot commit");
-        }
-        self.witness.committing(attempt);
-        self.witness.note("committing", || attempt.to_string());
-        if self.witness.breaks(Mutation::ForwardBeforeRecord) {
-            self.volume.machine.borrow_mut().commit_durable();
-            self.volume.after_change();
-        }
-        self.witness.source_journal.append(SourceRecord::Committed).await;
-        self.witness.committed();
-        self.volume.machine.borrow_mut().commit_durable();
-        self.witness.note("committed", || attempt.to_string());
-        self.volume.after_change();
-        Reply::Done
     }
 }
 
@@ -255,13 +235,21 @@ impl Serve for SourceProgram {
     }
 }
 
+fn last_term(records: &[SourceRecord]) -> u64 {
+    let term = |record: &SourceRecord| match record {
+        SourceRecord::Term(term) => Some(*term),
+        _ => None,
+    };
+    records.iter().filter_map(term).max().unwrap_or_default()
+}
+
 /// What the records say after a restart.
 fn recover(records: &[SourceRecord], witness: &Witness) -> Source {
     let (size, seeded) = (witness.size, witness.faults.mutations.machine);
     if records.contains(&SourceRecord::Committed) {
         return Source::forwarding(size);
     }
-    if !records.contains(&SourceRecord::Sending) {
+    if !records.contains(&SourceRecord::Sending) || records.contains(&SourceRecord::Aborted) {
         return Source::new(size, seeded);
     }
     let mut logged = BTreeSet::new();

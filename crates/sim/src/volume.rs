@@ -151,8 +151,8 @@ impl Volume {
                     return match answer {
                         Answer::Done if broken && self.mirror_failed.get() => Reply::Failed,
                         Answer::Done => Reply::Done,
-                        Answer::LocalFailed => Reply::Failed,
-                        _ => Reply::Refused("the log failed"),
+                        Answer::LocalFailed | Answer::NotLogged => Reply::Failed,
+                        Answer::Skipped => Reply::Refused("nothing to do"),
                     };
                 }
                 Step::Wait => {}

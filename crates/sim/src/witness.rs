@@ -1,6 +1,6 @@
 //! The checks that see both sides at once, as no program can.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
@@ -10,11 +10,13 @@ use blockferry_migration::source::{Attachment, PhaseName};
 
 use crate::content::{block_extent, blocks};
 use crate::destination::DestinationProgram;
-use crate::disk::{Disk, Journal, Kind};
+use crate::disk::{Disk, Kind};
 use crate::executor::{Micros, Sim};
 use crate::fault::Faults;
+use crate::journal::Journal;
 use crate::message::Request;
 use crate::mutation::Mutation;
+use crate::network::Host;
 use crate::records::{DestinationRecord, SourceRecord};
 use crate::registers::Registers;
 use crate::volume::Volume;
@@ -43,6 +45,8 @@ pub struct Witness {
     destination: RefCell<Weak<DestinationProgram>>,
     applied: RefCell<BTreeMap<OpId, (Extent, Option<Extent>)>>,
     counts: RefCell<BTreeMap<&'static str, u64>>,
+    terms: RefCell<BTreeMap<Host, u64>>,
+    last_term: Cell<u64>,
 }
 
 impl Witness {
@@ -73,6 +77,8 @@ impl Witness {
             destination: RefCell::default(),
             applied: RefCell::default(),
             counts: RefCell::default(),
+            terms: RefCell::default(),
+            last_term: Cell::new(0),
         })
     }
 
@@ -174,8 +180,9 @@ impl Witness {
         if self.is_committed() && !mirrored {
             self.violate(format!("I1: {id:?} {extent} answered by the source after its commit"));
         }
-        let phase = volume.machine.borrow().phase();
-        if phase == PhaseName::Committing && self.is_dirty(volume, extent) {
+        // Another update of its region may have failed, and be held.
+        let committing = volume.machine.borrow().phase() == PhaseName::Committing;
+        if committing && !mirrored && self.is_dirty(volume, extent) {
             self.violate(format!("I11: {id:?} {extent} answered as dirty while committing"));
         }
         self.replicas_agree("I7", extent);
@@ -200,7 +207,11 @@ impl Witness {
         }
         for block in blocks(extent) {
             let place = block_extent(block);
-            if place.start() >= reserved || self.is_dirty(&volume, place) || self.in_flight(place) {
+            let wrong = self.destination_disk.is_wrong(block);
+            if wrong || place.start() >= reserved {
+                continue;
+            }
+            if self.is_dirty(&volume, place) || self.in_flight(place) {
                 continue;
             }
             self.blocks_equal(invariant, block);
@@ -286,8 +297,11 @@ impl Witness {
     pub fn client_failed(&self, since: Micros, kinds: &[Kind], extent: Extent) {
         self.note("client-error", || format!("{kinds:?} {extent}"));
         let failed = |disk: &Disk| kinds.iter().any(|kind| disk.has_failed(since, *kind, extent));
+        // An update that the activity log cannot take is refused.
+        let unlogged = kinds.contains(&Kind::Write) && self.source_journal.has_failed(since);
         let owned = self.destination_journal.has(|record| *record == DestinationRecord::Owned);
-        let right = failed(&self.source_disk) || (owned && failed(&self.destination_disk));
+        let right =
+            unlogged || failed(&self.source_disk) || (owned && failed(&self.destination_disk));
         if !right {
             self.violate(format!("E: {kinds:?} {extent} failed, and no disk of an owner did"));
         }
@@ -297,6 +311,37 @@ impl Witness {
     pub fn owned(&self) {
         if !self.is_committed() {
             self.violate("I1: the destination owns the volume without a commit".to_owned());
+        }
+    }
+
+    /// A controller has taken over: its term is its own (I12).
+    pub fn term_given(&self, term: u64) {
+        self.note("term", || term.to_string());
+        if term <= self.last_term.replace(term) {
+            self.violate(format!("I12: term {term} was given to two controllers"));
+        }
+    }
+
+    /// Nothing of an older controller is executed at this side from now on.
+    pub fn term_fenced(&self, host: Host, term: u64) {
+        let mut terms = self.terms.borrow_mut();
+        let newest = terms.entry(host).or_default();
+        *newest = term.max(*newest);
+    }
+
+    /// A side executes what the controller of this term asks for (I12).
+    pub fn term_counts(&self, host: Host, term: u64) {
+        let newest = self.terms.borrow().get(&host).copied().unwrap_or_default();
+        if term < newest {
+            self.violate(format!("I12: {host:?} obeys term {term} after it has obeyed {newest}"));
+        }
+    }
+
+    /// The migration was given up, at its source (I1).
+    pub fn aborted(&self) {
+        self.note("aborted", String::new);
+        if self.is_committed() {
+            self.violate("I1: a migration is given up after its commit".to_owned());
         }
     }
 

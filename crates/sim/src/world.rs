@@ -8,13 +8,14 @@ use blockferry_block::Extent;
 
 use crate::client::Clients;
 use crate::content::{Stamp, blocks};
-use crate::controller::Controller;
+use crate::controller::{Controller, Driving, Intent};
 use crate::destination::DestinationProgram;
-use crate::disk::{Disk, DiskError, Journal, Kind};
+use crate::disk::{Disk, DiskError, Kind};
 use crate::executor::{MILLIS, Micros, Pid, SECOND, Sim};
 use crate::exhaust;
 use crate::fault::{Fault, Faults};
-use crate::mutation::Mutations;
+use crate::journal::Journal;
+use crate::mutation::{Mutation, Mutations};
 use crate::network::{Host, Network};
 use crate::plan::{FAULTS_END, Plan, Trouble};
 use crate::records::DestinationRecord;
@@ -81,7 +82,8 @@ struct World {
     network: Rc<Network>,
     witness: Rc<Witness>,
     clients: Rc<Clients>,
-    processes: BTreeMap<Host, Cell<Option<Pid>>>,
+    processes: BTreeMap<Host, Rc<Cell<Option<Pid>>>>,
+    intent: Cell<Intent>,
 }
 
 impl World {
@@ -96,9 +98,12 @@ impl World {
         }
         let (speed, points) = (plan.destination_speed, exhaust::DESTINATION_FLUSH);
         let destination_disk = Disk::new(sim, plan.size, speed, points);
+        let unnoticed = mutations.program == Some(Mutation::FailedRecordUnnoticed);
+        let (speed, source, destination) =
+            (plan.journal_speed, exhaust::SOURCE_RECORD, exhaust::DESTINATION_RECORD);
         let journals = (
-            Journal::new(sim, plan.journal_speed, exhaust::SOURCE_RECORD),
-            Journal::new(sim, plan.journal_speed, exhaust::DESTINATION_RECORD),
+            Journal::new(sim, speed, source, unnoticed),
+            Journal::new(sim, speed, destination, unnoticed),
         );
         let faults = Faults::new(mutations, plan.faults.clone());
         let disks = [source_disk, destination_disk];
@@ -112,7 +117,8 @@ impl World {
             network,
             witness,
             clients,
-            processes: hosts.into_iter().map(|host| (host, Cell::new(None))).collect(),
+            processes: hosts.into_iter().map(|host| (host, Rc::default())).collect(),
+            intent: Cell::new(Intent::Migrate),
         })
     }
 
@@ -126,7 +132,18 @@ impl World {
         let world = self.clone();
         self.witness.faults.begin(&self.sim, move |fault| world.commit(fault));
         let world = self.clone();
-        self.sim.at(FAULTS_END, move || world.witness.faults.end());
+        self.sim.at(FAULTS_END, move || world.end_faults());
+        let world = self.clone();
+        self.witness.faults.stop_with(Some(Rc::new(move |host| {
+            let dying = world.clone();
+            world.sim.at(world.sim.now(), move || dying.crash(host, false, MILLIS));
+        })));
+    }
+
+    fn end_faults(&self) {
+        self.witness.faults.end();
+        self.witness.source_journal.fail_next(false);
+        self.witness.destination_journal.fail_next(false);
     }
 
     fn start(&self, host: Host) {
@@ -146,9 +163,16 @@ impl World {
                 self.network.listen(host, process, program);
             }
             Host::Controller => {
-                let pace = (self.plan.chunk_leaves, self.plan.read_ahead);
-                let controller = Controller::new(&self.witness, &self.network, &self.clients, pace);
-                self.sim.spawn(process, controller.run());
+                let driving = Driving {
+                    chunk_leaves: self.plan.chunk_leaves,
+                    read_ahead: self.plan.read_ahead,
+                    verify: self.plan.verify,
+                };
+                let (network, clients) = (&self.network, &self.clients);
+                let intent = self.intent.get();
+                let controller = Controller::new(&self.witness, network, clients, driving, intent);
+                let newest = self.processes[&host].clone();
+                self.sim.spawn(process, controller.run(move || newest.get() == Some(process)));
             }
             Host::Clients => {}
         }
@@ -161,12 +185,18 @@ impl World {
             Fault::Crash { host, power, down } => self.crash(host, power, down),
             Fault::Forget => self.forget(),
             Fault::Disk { host, kind, error, length } => self.fail_disk(host, kind, error, length),
+            Fault::Journal { host } => self.fail_record(host),
+            Fault::Lie { lie, length } => self.witness.destination_disk.lie(lie, length),
+            Fault::TakeOver { intent, held } => self.take_over(intent, held),
             Fault::Break { a, b, percent } => self.network.break_some(a, b, percent),
             Fault::Stall { a, b, percent, length } => self.network.stall(a, b, length, percent),
         }
     }
 
     fn crash(self: &Rc<Self>, host: Host, power: bool, down: Micros) {
+        if host == Host::Clients {
+            return self.clients.worker_dies(down);
+        }
         let Some(process) = self.processes[&host].take() else { return };
         self.network.fall_silent(host);
         self.sim.kill(process);
@@ -208,6 +238,42 @@ impl World {
         });
     }
 
+    fn fail_record(self: &Rc<Self>, host: Host) {
+        match host {
+            Host::Source => self.witness.source_journal.fail_next(true),
+            Host::Destination => self.witness.destination_journal.fail_next(true),
+            Host::Controller | Host::Clients => return,
+        }
+        self.clone().mend(host);
+    }
+
+    /// An operator sees to a program that can record nothing any more.
+    fn mend(self: Rc<Self>, host: Host) {
+        self.sim.clone().at(self.sim.now() + REPAIR, move || {
+            let (source, destination) =
+                (&self.witness.source_journal, &self.witness.destination_journal);
+            let (poisoned, failing) = match host {
+                Host::Source => (source.is_poisoned(), source.is_failing()),
+                _ => (destination.is_poisoned(), destination.is_failing()),
+            };
+            if poisoned {
+                self.crash(host, false, MILLIS);
+            }
+            if poisoned || failing {
+                self.mend(host);
+            }
+        });
+    }
+
+    fn take_over(&self, intent: Intent, held: Micros) {
+        for host in [Host::Source, Host::Destination] {
+            self.network.stall(Host::Controller, host, held, 100);
+        }
+        self.intent.set(intent);
+        self.processes[&Host::Controller].set(None);
+        self.start(Host::Controller);
+    }
+
     fn disk(&self, host: Host) -> Option<&Rc<Disk>> {
         match host {
             Host::Source => Some(&self.witness.source_disk),
@@ -218,6 +284,10 @@ impl World {
 
     fn lose_power(&self, host: Host) {
         let Some(disk) = self.disk(host) else { return };
+        match host {
+            Host::Source => self.witness.source_journal.lose_power(),
+            _ => self.witness.destination_journal.lose_power(),
+        }
         disk.lose_power();
         let authority = if self.witness.is_committed() { Host::Destination } else { Host::Source };
         if host == authority {
@@ -229,7 +299,12 @@ impl World {
 
     /// What must hold when all is over.
     fn check_end(&self, trouble: Trouble) {
-        let disk = &self.witness.destination_disk;
+        let owned = self.witness.destination_journal.has(|r| *r == DestinationRecord::Owned);
+        if owned != self.witness.is_committed() {
+            self.witness.violate("L3: one side has committed and the other not".to_owned());
+        }
+        let owner = if owned { Host::Destination } else { Host::Source };
+        let Some(disk) = self.disk(owner) else { return };
         let content = disk.peek_all(Extent::whole(self.plan.size));
         let mut registers = self.witness.registers.borrow_mut();
         let begun = registers.tick();
@@ -248,6 +323,7 @@ impl World {
 
     fn end(&self) {
         self.witness.faults.end();
+        self.witness.faults.stop_with(None);
         for host in [Host::Source, Host::Destination] {
             self.network.fall_silent(host);
         }

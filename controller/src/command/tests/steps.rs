@@ -1,6 +1,11 @@
 //! The steps of each command, and what it shows.
 
+use std::time::Duration;
+
 use super::*;
+
+/// Nothing takes longer.
+const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_migration_takes_every_step_once_and_in_order() {
@@ -122,6 +127,19 @@ async fn verification_repeats_until_a_pass_finds_nothing() {
     assert!(stage.audience.heard("4.00 KiB differed"));
     let verified = stage.audience.report().verified.unwrap();
     assert_eq!((verified.bytes, verified.passes), (4 * MIB, Some(2)));
+}
+
+#[tokio::test]
+async fn a_destination_that_is_restarted_while_it_is_compared_is_copied_to_and_compared_again() {
+    let stage = Stage::new().await;
+    stage.world.state().restart_when_compared = true;
+    let mut order = stage.order();
+    order.driving.verify = true;
+    let migrated = tokio::time::timeout(SOON, stage.migrate(&order)).await;
+    migrated.expect("it waits without end").unwrap();
+    stage.assert_moved();
+    let phases = stage.audience.phases();
+    assert_eq!(phases[3..7], [Phase::Copy, Phase::Verify, Phase::Copy, Phase::Verify]);
 }
 
 #[tokio::test]

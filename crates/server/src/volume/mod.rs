@@ -77,6 +77,10 @@ pub(crate) struct Volume {
     outgoing: RwLock<Option<Arc<Outgoing>>>,
     book: tokio::sync::Mutex<Option<Book>>,
     state: RwLock<VolumeState>,
+    /// One controller takes over after the other.
+    terms: tokio::sync::Mutex<()>,
+    /// The beginning and the end of a migration exclude one another.
+    ending: tokio::sync::Mutex<()>,
     faults: Faults,
     lanes: Lanes,
     /// When a former owner that forwards was found after a restart.
@@ -107,6 +111,8 @@ impl Volume {
             outgoing: RwLock::new(None),
             book: tokio::sync::Mutex::new(Some(book)),
             state: RwLock::new(state.clone()),
+            terms: tokio::sync::Mutex::default(),
+            ending: tokio::sync::Mutex::default(),
             faults,
             name,
             program,

@@ -75,6 +75,7 @@ impl Volume {
 
     /// `/send`: begins the migration.
     pub(crate) async fn send(self: &Arc<Self>, request: SendRequest) -> Step<SendReply> {
+        let ending = self.ending.lock().await;
         let state = self.state();
         match (state.part, &state.migration) {
             (Part::Owner, _) => {
@@ -105,6 +106,7 @@ impl Volume {
             }
             _ => return Err(Refused::conflict("the volume takes part in another migration")),
         }
+        drop(ending);
         self.attached_reply().await
     }
 
@@ -195,6 +197,7 @@ impl Volume {
             return Ok(CommitReply { generation: state.generation.0 });
         }
         self.check_term(request.term).await?;
+        let _ending = self.ending.lock().await;
         let owner = self.owner().ok_or_else(|| Refused::conflict("not the owner"))?;
         let outgoing = self.outgoing().ok_or_else(|| Refused::conflict("there is no migration"))?;
         if outgoing.destination_boot() != BootId(request.destination_boot) {
@@ -292,7 +295,9 @@ impl Volume {
     pub(crate) fn verify(&self, request: &VerifyRequest) -> Step<VerifyReply> {
         self.migration(&request.migration)?;
         let outgoing = self.outgoing().ok_or_else(|| Refused::conflict("there is no migration"))?;
-        if request.restart {
+        // A comparison that this run of the program knows nothing of begins anew.
+        let compared = outgoing.compared();
+        if request.restart || !(compared.wanted || compared.address >= self.info.size) {
             outgoing.set_compared(|compared| {
                 *compared = super::outgoing::CompareState { wanted: true, ..Default::default() };
             });

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use blockferry_control::api::{AbortRequest, TermReply, TermRequest};
 use blockferry_migration::record::{Part, VolumeRecord};
 use blockferry_migration::source::Source;
 use blockferry_nbd_session::Role;
 
+use super::owner::Owner;
 use super::{Stage, Volume};
 
 /// Why a step is refused.
@@ -42,11 +44,10 @@ impl Volume {
         {
             return Err(Refused::Token);
         }
-        let term = migration.term + 1;
-        if self.state().part == Part::Source {
-            self.record(VolumeRecord::Term { term }).await?;
-            self.sessions.stop_roles(&[Role::Copy]).await;
-        }
+        let term = match self.state().part {
+            Part::Source => self.raise_term(None).await?,
+            _ => migration.term + 1,
+        };
         Ok(TermReply {
             term,
             token: migration.token,
@@ -67,17 +68,30 @@ impl Volume {
 
     /// A newer term is made durable and fences older ones (I12); an older one is refused.
     pub(super) async fn check_term(self: &Arc<Self>, term: u64) -> Step<()> {
-        let known = self.state().migration.map_or(0, |migration| migration.term);
-        if term < known {
-            return Err(Refused::conflict(format!(
-                "a newer controller (term {known}) has taken the migration over"
-            )));
-        }
-        if term > known {
-            self.record(VolumeRecord::Term { term }).await?;
-            self.sessions.stop_roles(&[Role::Copy]).await;
-        }
-        Ok(())
+        self.raise_term(Some(term)).await.map(drop)
+    }
+
+    /// Raises the term to the wanted one, or to one that no controller has. One after the other, so
+    /// that no two get the same and none takes back what a newer one has fenced; and to the end, so
+    /// that whoever asks again finds the older ones fenced.
+    async fn raise_term(self: &Arc<Self>, wanted: Option<u64>) -> Step<u64> {
+        let volume = Arc::clone(self);
+        let raised = tokio::spawn(async move {
+            let _turn = volume.terms.lock().await;
+            let known = volume.state().migration.map_or(0, |migration| migration.term);
+            let term = wanted.unwrap_or(known + 1);
+            if term < known {
+                return Err(Refused::conflict(format!(
+                    "a newer controller (term {known}) has taken the migration over"
+                )));
+            }
+            if term > known {
+                volume.record(VolumeRecord::Term { term }).await?;
+                volume.sessions.stop_roles(&[Role::Copy]).await;
+            }
+            Ok(term)
+        });
+        raised.await.context("raising the term failed")?
     }
 
     pub(super) fn authenticated(&self, migration: &str, token: &str) -> Step<()> {
@@ -91,14 +105,7 @@ impl Volume {
             (Stage::Owner(owner), Part::Source) => {
                 self.migration(&request.migration)?;
                 self.check_term(request.term).await?;
-                owner.with(Source::abort_begin).map_err(Refused::conflict)?;
-                blockferry_label::reached("source.abort.decided");
-                self.record(VolumeRecord::Aborted).await?;
-                owner.with(Source::abort_durable);
-                blockferry_label::reached("source.abort.recorded");
-                self.end_outgoing().await;
-                blockferry_label::reached("source.abort.ended");
-                Ok(())
+                self.give_up(&owner).await
             }
             (Stage::Receiver(receiver), _) => {
                 // A controller that died between `/receive` and `/send` took the token with it.
@@ -122,7 +129,29 @@ impl Volume {
     }
 }
 
+impl Volume {
+    /// The machine goes on mirroring until the record is durable: were the migration still there after
+    /// a restart, updates that went nowhere but here would be forgotten (I7).
+    async fn give_up(self: &Arc<Self>, owner: &Owner) -> Step<()> {
+        let _ending = self.ending.lock().await;
+        if self.state().part == Part::Owner {
+            return Ok(()); // somebody else has done it meanwhile
+        }
+        owner.with(Source::abort_begin).map_err(Refused::conflict)?;
+        blockferry_label::reached("source.abort.decided");
+        self.record(VolumeRecord::Aborted).await?;
+        owner.with(Source::abort_durable);
+        blockferry_label::reached("source.abort.recorded");
+        self.end_outgoing().await;
+        blockferry_label::reached("source.abort.ended");
+        Ok(())
+    }
+}
+
 /// Compares secrets without telling by the time how much of them was right.
 pub(super) fn same(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
 }
+
+#[cfg(test)]
+mod tests;

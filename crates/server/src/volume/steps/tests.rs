@@ -1,0 +1,136 @@
+//! Controllers that meet at one volume.
+
+use std::sync::Arc;
+
+use blockferry_block::BootId;
+use blockferry_control::api::{AbortRequest, PartyAddress, TermRequest, VerifyRequest};
+use blockferry_migration::Faults;
+use blockferry_migration::record::Party;
+use blockferry_store::MemoryStore;
+use tempfile::TempDir;
+
+use super::super::outgoing::Outgoing;
+use blockferry_migration::source::PhaseName;
+
+use super::*;
+use crate::program::Context;
+use crate::volume::Book;
+
+const SIZE: u64 = 1 << 20;
+
+const MIGRATION: &str = "11111111111111111111111111111111";
+
+const TOKEN: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+
+/// A source whose destination is away.
+struct Sending {
+    volume: Arc<Volume>,
+    folder: TempDir,
+}
+
+impl Sending {
+    async fn begun() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = VolumeRecord::Owner { generation: 1, size: SIZE, backing: "a store".into() };
+        let volume = open(&folder, Some(first));
+        let nobody = Party { nbd: "nbd://127.0.0.1:1".into(), control: "unix:/nobody".into() };
+        let record = VolumeRecord::Sending {
+            migration: MIGRATION.into(),
+            token: TOKEN.into(),
+            destination: nobody,
+            throttle: false,
+        };
+        volume.record(record).await.expect("recorded");
+        volume.record(VolumeRecord::Term { term: 1 }).await.expect("recorded");
+        volume.owner().expect("an owner").with(Source::begin);
+        Self { volume, folder }
+    }
+
+    async fn take_over(&self) -> Step<u64> {
+        let request = TermRequest { migration: MIGRATION.into(), token: None };
+        self.volume.term(request).await.map(|reply| reply.term)
+    }
+
+    async fn abort(&self) -> Step<()> {
+        let request = AbortRequest { migration: MIGRATION.into(), term: 1, token: None };
+        self.volume.abort(&request).await
+    }
+
+    fn phase(&self) -> PhaseName {
+        self.volume.owner().expect("an owner").with(|source| source.phase())
+    }
+
+    fn term(&self) -> u64 {
+        self.volume.state().migration.expect("a migration").term
+    }
+}
+
+fn open(folder: &TempDir, first: Option<VolumeRecord>) -> Arc<Volume> {
+    let address = PartyAddress { nbd: "nbd://localhost".into(), control: "unix:/".into() };
+    let program = Arc::new(Context {
+        program: "target-src",
+        boot: BootId(1 << 20),
+        state_dir: folder.path().to_owned(),
+        pool: None,
+        address,
+        token: None,
+        faults: Faults::default(),
+    });
+    let book = Book::open(Book::path(folder.path(), "vol"), first).expect("a journal");
+    let name = "vol".parse().expect("a name");
+    let book = book.expect("a journal with a record");
+    Volume::open(program, name, Arc::new(MemoryStore::new(SIZE)), book).expect("a volume")
+}
+
+#[tokio::test]
+async fn i12_controllers_that_take_over_at_the_same_time_get_different_terms() {
+    let sending = Sending::begun().await;
+    let (one, other, third) =
+        tokio::join!(sending.take_over(), sending.take_over(), sending.take_over());
+    let mut terms = [one, other, third].map(|term| term.expect("a term"));
+    terms.sort_unstable();
+    assert_eq!(terms, [2, 3, 4]);
+}
+
+#[tokio::test]
+async fn i12_an_older_term_that_comes_at_the_same_time_takes_nothing_back() {
+    let sending = Sending::begun().await;
+    let volume = &sending.volume;
+    let (newer, _) = tokio::join!(volume.check_term(5), volume.check_term(3));
+    newer.expect("the newest");
+    assert_eq!(sending.term(), 5);
+    assert!(volume.check_term(3).await.is_err(), "an older controller is obeyed");
+}
+
+#[tokio::test]
+async fn i9_a_source_that_cannot_record_an_abort_goes_on_mirroring() {
+    let sending = Sending::begun().await;
+    sending.volume.close_book().await;
+    assert!(sending.abort().await.is_err());
+    assert_eq!(sending.phase(), PhaseName::Sweeping);
+}
+
+#[tokio::test]
+async fn an_abort_is_durable_and_may_be_asked_for_again() {
+    let sending = Sending::begun().await;
+    let (one, other) = tokio::join!(sending.abort(), sending.abort());
+    one.and(other).expect("aborted");
+    sending.abort().await.expect("nothing to do");
+    assert_eq!(sending.phase(), PhaseName::Owner);
+    sending.volume.close_book().await;
+    let again = open(&sending.folder, None);
+    assert_eq!(again.state().part, Part::Owner);
+}
+
+#[tokio::test]
+async fn a_comparison_that_a_restart_forgot_begins_anew_when_it_is_asked_for() {
+    let sending = Sending::begun().await;
+    let volume = &sending.volume;
+    let migration = volume.state().migration.expect("a migration");
+    let outgoing = Outgoing::new(&volume.program, volume.name.as_str(), &migration);
+    volume.set_outgoing(Some(Arc::new(outgoing.expect("a way out"))));
+    let request = VerifyRequest { migration: MIGRATION.into(), restart: false };
+    assert!(!volume.verify(&request).expect("an answer").done);
+    let compared = volume.outgoing().expect("a way out").compared();
+    assert!(compared.wanted, "nobody compares, and whoever asks waits for ever");
+}

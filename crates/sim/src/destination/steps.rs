@@ -1,0 +1,145 @@
+//! The steps of a migration at its destination.
+
+use super::*;
+
+impl DestinationProgram {
+    pub(super) async fn attach(&self, boot: u64) -> Reply {
+        if self.owning.get() {
+            return Reply::Refused("the volume has another owner");
+        }
+        let _step = self.step_turn().await;
+        self.witness.note("attach", || format!("of boot {boot}"));
+        self.machine.borrow_mut().attach_begin(BootId(boot));
+        self.changed.raise();
+        loop {
+            let changed = self.changed.wait();
+            if self.machine.borrow().is_idle() {
+                self.witness.destination_disk.forget_losses();
+            }
+            let finished = self.machine.borrow_mut().attach_finish();
+            if let Ok(attached) = finished {
+                self.changed.raise();
+                let stream = attached.stream;
+                return Reply::Attached {
+                    epoch: attached.epoch,
+                    reserved: attached.reserved,
+                    stream,
+                };
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) async fn step_turn(&self) -> Option<Turn> {
+        if self.witness.breaks(Mutation::AttachDuringCheckpoint) {
+            return None;
+        }
+        Some(self.steps.turn().await)
+    }
+
+    pub(super) async fn checkpoint(&self, epoch: u64) -> Reply {
+        let begun = self.machine.borrow_mut().checkpoint_begin(epoch);
+        let Ok((address, digest)) = begun else { return STALE };
+        if !self.witness.breaks(Mutation::CheckpointWithoutFlush) && !self.flush().await {
+            return LOST;
+        }
+        self.witness.note("checkpoint", || address.to_string());
+        Reply::Checkpoint { address, digest }
+    }
+
+    pub(super) async fn finish_checkpoint(&self, epoch: u64, address: u64) -> Reply {
+        let _step = self.step_turn().await;
+        let state = self.machine.borrow().checkpoint_state(epoch, address).cloned();
+        let Ok(state) = state else { return STALE };
+        self.witness.note("finishing", || address.to_string());
+        let record = DestinationRecord::Durable(address, state);
+        if self.witness.destination_journal.append(record).await.is_err() {
+            return UNRECORDED;
+        }
+        self.machine.borrow_mut().checkpoint_done(address);
+        self.changed.raise();
+        self.witness.note("checkpointed", || address.to_string());
+        Reply::Done
+    }
+
+    /// Write through, flush, make the promise durable; in this order.
+    pub(super) async fn ready(&self, epoch: u64, attempt: u64, term: u64) -> Reply {
+        if let Err(refusal) = self.check_term(term).await {
+            return refusal;
+        }
+        let broken = self.witness.breaks(Mutation::FlushBeforeWriteThrough);
+        if broken && !self.flush().await {
+            return LOST;
+        }
+        if self.machine.borrow_mut().ready_begin(epoch).is_err() {
+            return STALE;
+        }
+        self.witness.note("promising", || attempt.to_string());
+        if !broken && !self.flush().await {
+            return LOST;
+        }
+        let _step = self.step_turn().await;
+        let record = DestinationRecord::Ready(attempt);
+        if self.witness.destination_journal.append(record).await.is_err() {
+            return UNRECORDED;
+        }
+        let ready = self.machine.borrow_mut().ready_durable(epoch, Attempt(attempt));
+        self.witness.note("ready", || format!("{attempt}: {ready:?}"));
+        if ready.is_ok() { Reply::Done } else { STALE }
+    }
+
+    pub(super) async fn check_term(&self, term: u64) -> Result<(), Reply> {
+        let journal = &self.witness.destination_journal;
+        let record = async |term| journal.append(DestinationRecord::Term(term)).await.is_ok();
+        self.terms.check(term, record).await
+    }
+
+    /// The source has given the migration up: the volume is removed here.
+    pub(super) async fn abort(&self) -> Reply {
+        let _step = self.step_turn().await;
+        if self.owner.borrow().is_some() {
+            return Reply::TooLate;
+        }
+        let record = DestinationRecord::Aborted;
+        if !self.gone.get() && self.witness.destination_journal.append(record).await.is_err() {
+            return UNRECORDED;
+        }
+        self.gone.set(true);
+        self.changed.raise();
+        self.witness.note("removed", String::new);
+        Reply::Done
+    }
+
+    /// Mirror writes end; then the ownership is durable, and clients are served. Only a side that
+    /// promised to be ready can have been committed to (I10).
+    pub(super) async fn own(&self) -> Reply {
+        if self.machine.borrow().promised().is_none() {
+            return Reply::Refused("the destination has not promised to be ready");
+        }
+        self.owning.set(true);
+        let _step = self.step_turn().await;
+        loop {
+            let changed = self.changed.wait();
+            if self.machine.borrow().is_idle() {
+                break;
+            }
+            changed.await;
+        }
+        if self.gone.get() {
+            return GONE;
+        }
+        // Whatever was answered up to here is durable (I8), so nothing that was lost matters.
+        self.witness.destination_disk.forget_losses();
+        if self.owner.borrow().is_none() {
+            self.witness.owned();
+            let record = DestinationRecord::Owned;
+            if self.witness.destination_journal.append(record).await.is_err() {
+                return UNRECORDED;
+            }
+            self.become_owner();
+            self.witness.note("owned", String::new);
+            self.changed.raise();
+        }
+        Reply::Done
+    }
+}
