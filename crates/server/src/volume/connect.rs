@@ -45,6 +45,9 @@ impl Volume {
             Role::Mirror | Role::Forward => None,
         };
         let connection = self.sessions.open(role, session, generation).ok_or(OpenError::Fenced)?;
+        if role == Role::Copy && by_token.is_none() && self.is_outdated(claim) {
+            return Err(OpenError::Policy("a newer controller has taken the migration over".into()));
+        }
         let arrangement = claim.map(|claim| claim.arrangement.clone()).unwrap_or_default();
         let path = || self.client_path(connection.key, session, generation, arrangement.clone());
         let purpose = match (role, purpose, claim) {
@@ -134,6 +137,13 @@ impl Volume {
                 Err(OpenError::Policy("the volume takes part in no migration here".into()))
             }
         }
+    }
+
+    /// Whether another controller has taken over meanwhile: it has stopped the connections that were
+    /// open by then, and those that open later stop here (I12).
+    fn is_outdated(&self, claim: Option<&RoleClaim>) -> bool {
+        let term = self.state().migration.map_or(0, |migration| migration.term);
+        claim.is_some_and(|claim| claim.generation.0 < term)
     }
 
     pub(super) fn client_path(
