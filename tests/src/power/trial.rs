@@ -131,7 +131,8 @@ impl Logs {
     fn client(&self, tail: Tail) -> Result<usize> {
         let log = WriteLog::open(&self.path("client.log"))?;
         let mut replay = Replay::new(&log, &self.path("client"), VOLUME_BYTES)?;
-        let outages = Outage::all(&log, "fsynced-1");
+        let mut outages = Outage::all(&log, "fsynced-1");
+        outages.retain(|outage| tail != Tail::FlushIgnored || has_flushed(outage));
         for outage in &outages {
             let disk = replay.after(outage, tail, &self.path("client.outage"))?;
             holds(disk.path(), &self.path("client.files"), outage.number("fsynced"))
@@ -192,10 +193,15 @@ fn vm(folder: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Whether the client has flushed something just before, which the side had to make durable.
-fn relies_on(side: Side, outage: &Outage) -> bool {
+/// Whether the client has just flushed a round that was not its first.
+fn has_flushed(outage: &Outage) -> bool {
     let flushed = outage.marks.last().is_some_and(|mark| mark.starts_with("fsynced"));
-    flushed && outage.after("committed") == (side == Side::Destination)
+    flushed && outage.number("fsynced") > Some(1)
+}
+
+/// Whether it was this side that had to make that durable.
+fn relies_on(side: Side, outage: &Outage) -> bool {
+    has_flushed(outage) && outage.after("committed") == (side == Side::Destination)
 }
 
 /// Whether a side may, must or must not serve the volume by itself (I1).
