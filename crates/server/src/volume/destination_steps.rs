@@ -1,6 +1,7 @@
 //! The steps of a migration at its destination, idempotent like those of the source.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -30,6 +31,11 @@ impl Volume {
         let attach = receiver.attach(BootId(request.source_boot), &*self.store);
         let stop = self.sessions.stop_roles(&[Role::Copy, Role::Mirror]);
         let (attached, ()) = tokio::join!(attach, stop);
+        // I9: the next run may find the checkpoint that could not be recorded here, and go on from
+        // there; the source would have missed what lies between.
+        if self.unrecorded.load(Ordering::SeqCst) {
+            return Err(Refused::conflict("a record failed; the program has to be started again"));
+        }
         blockferry_label::reached("destination.attach.fenced");
         Ok(AttachReply {
             destination_boot: self.program.boot.0,

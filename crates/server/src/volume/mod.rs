@@ -27,6 +27,7 @@ mod steps;
 mod thin;
 mod throttle;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -77,6 +78,8 @@ pub(crate) struct Volume {
     outgoing: RwLock<Option<Arc<Outgoing>>>,
     book: tokio::sync::Mutex<Option<Book>>,
     state: RwLock<VolumeState>,
+    /// A record failed: what the journal holds, only a restart can tell.
+    unrecorded: AtomicBool,
     /// One controller takes over after the other.
     terms: tokio::sync::Mutex<()>,
     /// The beginning and the end of a migration exclude one another.
@@ -111,6 +114,7 @@ impl Volume {
             outgoing: RwLock::new(None),
             book: tokio::sync::Mutex::new(Some(book)),
             state: RwLock::new(state.clone()),
+            unrecorded: AtomicBool::new(false),
             terms: tokio::sync::Mutex::default(),
             ending: tokio::sync::Mutex::default(),
             faults,
@@ -195,6 +199,9 @@ impl Volume {
         let (book, result) = appended.await.context("the journal's writer failed")?;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = book.state().clone();
         *guard = Some(book);
+        if result.is_err() {
+            self.unrecorded.store(true, Ordering::SeqCst);
+        }
         result
     }
 

@@ -18,6 +18,10 @@ impl DestinationProgram {
             }
             let finished = self.machine.borrow_mut().attach_finish();
             if let Ok(attached) = finished {
+                // The next run may find what could not be recorded, and answer another address.
+                if self.witness.destination_journal.is_poisoned() {
+                    return UNRECORDED;
+                }
                 self.changed.raise();
                 let stream = attached.stream;
                 return Reply::Attached {
