@@ -103,6 +103,9 @@ impl SourceProgram {
             Call::Settle { term } => self.settle(term).await,
             Call::Commit { attempt, term } => self.commit(attempt, term).await,
             Call::Abort { term } => self.abort(term).await,
+            Call::Verify { .. } if self.volume.machine.borrow().phase() == PhaseName::Forwarding => {
+                Reply::Refused("the commit has begun")
+            }
             Call::Verify { restart } => {
                 let (address, mismatched) = self.compared.ask(restart, self.witness.size);
                 Reply::Verified { address, mismatched }

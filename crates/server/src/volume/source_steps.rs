@@ -294,6 +294,9 @@ impl Volume {
     /// `/verify`, at the source.
     pub(crate) fn verify(&self, request: &VerifyRequest) -> Step<VerifyReply> {
         self.migration(&request.migration)?;
+        if self.state().part != Part::Source {
+            return Err(Refused::conflict("the commit has begun: nothing is compared any more"));
+        }
         let outgoing = self.outgoing().ok_or_else(|| Refused::conflict("there is no migration"))?;
         // A comparison that this run of the program knows nothing of begins anew.
         let compared = outgoing.compared();

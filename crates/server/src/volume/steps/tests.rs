@@ -123,6 +123,19 @@ async fn an_abort_is_durable_and_may_be_asked_for_again() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_comparison_after_the_commit() {
+    let sending = Sending::begun().await;
+    let volume = &sending.volume;
+    let migration = volume.state().migration.expect("a migration");
+    let outgoing = Outgoing::new(&volume.program, volume.name.as_str(), &migration);
+    volume.set_outgoing(Some(Arc::new(outgoing.expect("a way out"))));
+    let committed = VolumeRecord::Committed { attempt: 1, generation: 2 };
+    volume.record(committed).await.expect("recorded");
+    let request = VerifyRequest { migration: MIGRATION.into(), restart: true };
+    assert!(volume.verify(&request).is_err(), "it would never be done");
+}
+
+#[tokio::test]
 async fn a_comparison_that_a_restart_forgot_begins_anew_when_it_is_asked_for() {
     let sending = Sending::begun().await;
     let volume = &sending.volume;
