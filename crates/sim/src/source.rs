@@ -103,7 +103,9 @@ impl SourceProgram {
             Call::Settle { term } => self.settle(term).await,
             Call::Commit { attempt, term } => self.commit(attempt, term).await,
             Call::Abort { term } => self.abort(term).await,
-            Call::Verify { .. } if self.volume.machine.borrow().phase() == PhaseName::Forwarding => {
+            Call::Verify { .. }
+                if self.volume.machine.borrow().phase() == PhaseName::Forwarding =>
+            {
                 Reply::Refused("the commit has begun")
             }
             Call::Verify { restart } => {

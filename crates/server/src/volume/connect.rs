@@ -46,7 +46,9 @@ impl Volume {
         };
         let connection = self.sessions.open(role, session, generation).ok_or(OpenError::Fenced)?;
         if role == Role::Copy && by_token.is_none() && self.is_outdated(claim) {
-            return Err(OpenError::Policy("a newer controller has taken the migration over".into()));
+            return Err(OpenError::Policy(
+                "a newer controller has taken the migration over".into(),
+            ));
         }
         let arrangement = claim.map(|claim| claim.arrangement.clone()).unwrap_or_default();
         let path = || self.client_path(connection.key, session, generation, arrangement.clone());
