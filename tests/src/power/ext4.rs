@@ -45,12 +45,15 @@ impl Ext4<'_> {
     }
 }
 
-/// The files of a folder and what is in them.
+/// The files of a folder and what is in them. One that the power took before it was flushed has none.
 ///
 /// # Errors
 /// When one cannot be read.
 pub(super) fn files_in(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
+    if !folder.exists() {
+        return Ok(files);
+    }
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
