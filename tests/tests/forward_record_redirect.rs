@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use blockferry_block::{Extent, MIB};
+use blockferry_checker::LoadHandle;
 use blockferry_control::api::{VolumeRole, VolumeStatus};
 use blockferry_tests::cast::{
     Cluster, ClusterSpec, Controller, NbdKit, VOLUME, busy, compare, connect, fill_random,
@@ -178,10 +179,9 @@ async fn d1_7_the_client_sends_its_requests_straight_to_the_destination_then() {
     assert!(report.is_clean(), "{report}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_switch_that_comes_back_to_a_retired_source_is_told_where_the_volume_lives() {
-    let mut cluster = Cluster::random(2).await;
-    let load = busy(&cluster.uri(), 100).await;
+/// The volume moves and its source is restarted and retired while both processes of the switch sleep.
+/// Gives the worker.
+async fn moves_while_the_switch_sleeps(cluster: &mut Cluster) -> u32 {
     let worker = cluster.switch.stop().await;
     cluster.without_switch("migrate", &[]).done().await;
     cluster.source.kill9();
@@ -189,7 +189,10 @@ async fn a_switch_that_comes_back_to_a_retired_source_is_told_where_the_volume_l
     let at_once = cluster.without_switch("retire", &["--wait", "0"]).end().await;
     assert_eq!(at_once.code, Some(1), "clients of a source that was restarted may come back");
     cluster.without_switch("retire", &[]).done().await;
-    cluster.switch.cont(worker);
+    worker
+}
+
+async fn goes_on_at_the_destination(cluster: &Cluster, load: LoadHandle) {
     cluster.until_moved().await;
     moves_on(&load).await;
     let report = load.stop().await;
@@ -197,20 +200,22 @@ async fn a_switch_that_comes_back_to_a_retired_source_is_told_where_the_volume_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_switch_that_comes_back_to_a_retired_source_is_told_where_the_volume_lives() {
+    let mut cluster = Cluster::random(2).await;
+    let load = busy(&cluster.uri(), 100).await;
+    let worker = moves_while_the_switch_sleeps(&mut cluster).await;
+    cluster.switch.cont(worker);
+    goes_on_at_the_destination(&cluster, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_follows_one_which_slept_through_it_all_is_told_by_a_retired_source() {
     let mut cluster = Cluster::random(2).await;
     let load = busy(&cluster.uri(), 100).await;
-    let worker = cluster.switch.stop().await;
-    cluster.without_switch("migrate", &[]).done().await;
-    cluster.source.kill9();
-    cluster.source.restart().await;
-    cluster.without_switch("retire", &[]).done().await;
+    let worker = moves_while_the_switch_sleeps(&mut cluster).await;
     cluster.switch.kill_stopped_worker(worker);
     cluster.switch.process.cont();
-    cluster.until_moved().await;
-    moves_on(&load).await;
-    let report = load.stop().await;
-    assert!(report.is_clean(), "{report}");
+    goes_on_at_the_destination(&cluster, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
