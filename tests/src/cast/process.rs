@@ -165,6 +165,15 @@ impl Process {
         self.join();
     }
 
+    /// The same, together with the program that it traces.
+    pub fn kill9_with_traced(&mut self) {
+        if self.ended().is_none() {
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        }
+        let _ = self.child.wait();
+        self.join();
+    }
+
     /// SIGTERM, and waits for its end.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);

@@ -92,7 +92,7 @@ impl Stage {
             return Ok(());
         }
         if let Some(process) = self.process(party) {
-            process.kill9();
+            process.kill9_with_traced();
         }
         if party != Party::Controller {
             self.stands().await?;
