@@ -166,7 +166,7 @@ impl Device for Description {
 
     fn call(&self, _: Request) -> Answer {
         let failure = Failure::new(Errno::Inval, "the volume was only asked about");
-        Box::pin(std::future::ready(Err(failure)))
+        Answer::ready(Err(failure))
     }
 }
 

@@ -41,7 +41,7 @@ impl Device for ImageFile {
     fn call(&self, request: Request) -> Answer {
         let file = Arc::clone(&self.file);
         let checked = self.info.check(&request);
-        Box::pin(async move {
+        Answer::later(async move {
             checked?;
             let Request::Read { extent, .. } = request else {
                 return Err(Failure::new(Errno::Inval, "an image file is only read"));

@@ -5,22 +5,19 @@
 //! It owns no memory but what passes through: data is [`bytes::Bytes`], so that a request can be
 //! kept for replay, mirrored and written locally without a copy.
 
+mod answer;
 mod failure;
 mod info;
 mod request;
 mod zeroes;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
+pub use answer::Answer;
 pub use failure::{Errno, Failure};
 pub use info::{DeviceInfo, Features, PAYLOAD_MAX};
 pub use request::{ReadPart, Reply, Request, Segment, SegmentState};
 pub use zeroes::{ZERO_BLOCK, ZeroRun, zero_runs};
-
-/// The answer to a [`Request`], on its way.
-pub type Answer = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
 
 /// Something that holds `info().size` bytes and answers requests for them.
 ///

@@ -93,7 +93,7 @@ impl Keeping {
         let turn = self.order.enter(&request, arrival);
         let answer = match turn.come {
             None => device.call(request),
-            Some(come) => Box::pin(in_turn(come, Arc::downgrade(device), request)),
+            Some(come) => Answer::later(in_turn(come, Arc::downgrade(device), request)),
         };
         (answer, turn.hold)
     }

@@ -136,7 +136,7 @@ impl Device for Link {
 
     fn call(&self, request: Request) -> Answer {
         let answer = self.request(request);
-        Box::pin(async move {
+        Answer::later(async move {
             answer.await.map_err(|error| match error {
                 CallError::Refused(failure) => failure,
                 CallError::Lost => Failure::new(Errno::Io, CallError::Lost.to_string()),

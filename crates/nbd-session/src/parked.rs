@@ -30,7 +30,7 @@ impl Future for Parked {
     type Output = Answered;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
-        let outcome = ready!(self.answer.as_mut().poll(cx));
+        let outcome = ready!(Pin::new(&mut self.answer).poll(cx));
         let origin = std::mem::take(&mut self.origin);
         Poll::Ready(Answered { header: self.header, charge: self.charge, origin, outcome })
     }

@@ -238,7 +238,7 @@ impl<F: Fabric> Device for Path<F> {
             .and_then(|extent| Turn::queue(&self.order, extent));
         let runtime = self.shared.runtime.clone();
         let work = Box::pin(Arc::clone(&self.shared).submit(request, turn));
-        Box::pin(Lasting { work: Some(work), runtime })
+        Answer::later(Lasting { work: Some(work), runtime })
     }
 }
 
@@ -252,7 +252,7 @@ impl<F: Fabric> Drop for Path<F> {
 /// An answer that is worked on even when nobody waits for it any more: until a server has said that
 /// a write is over, a newer one to the same blocks must not leave.
 struct Lasting {
-    work: Option<Answer>,
+    work: Option<Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>>,
     runtime: Handle,
 }
 

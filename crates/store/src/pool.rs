@@ -38,7 +38,7 @@ impl Pool {
                 })
             }
         };
-        Box::pin(async move { started.await.unwrap_or_else(|_| Err(abandoned())) })
+        Answer::later(async move { started.await.unwrap_or_else(|_| Err(abandoned())) })
     }
 }
 

@@ -261,7 +261,7 @@ impl Device for Session {
             self.shared.saw(Seen::Write(self.generation, offset));
         }
         let (shared, cut) = (Arc::clone(&self.shared), self.cut.clone());
-        Box::pin(async move {
+        Answer::later(async move {
             let mut running = shared.running.subscribe();
             tokio::select! {
                 biased;

@@ -178,7 +178,7 @@ async fn a_request_that_is_never_answered_is_an_error_and_does_not_hold_the_repo
             self.0.info()
         }
         fn call(&self, _: blockferry_device::Request) -> blockferry_device::Answer {
-            Box::pin(std::future::pending())
+            blockferry_device::Answer::later(std::future::pending())
         }
     }
     let silent = Arc::new(Silent(Volume::new(SIZE).connect(Sin::None)));

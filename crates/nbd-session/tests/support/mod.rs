@@ -203,7 +203,7 @@ impl Device for Memory {
     fn call(&self, request: Request) -> Answer {
         let outcome = self.state.lock().unwrap().execute(request);
         let mut held = self.held.subscribe();
-        Box::pin(async move {
+        Answer::later(async move {
             held.wait_for(|held| !held).await.expect("the device lives");
             outcome
         })

@@ -13,10 +13,8 @@ use blockferry_control::api::{
 use blockferry_device::{Device, Failure, Request};
 use blockferry_migration::destination::Destination;
 use blockferry_migration::record::VolumeRecord;
-use blockferry_migration::source::Source;
 use blockferry_nbd_session::{Role, RoleClaim};
 
-use super::owner::Owner;
 use super::receiver::Receiver;
 use super::steps::{Refused, Step};
 use super::{Stage, Volume};
@@ -190,8 +188,7 @@ impl Volume {
         if receiver.read(Destination::is_idle) {
             self.store.forget_losses();
         }
-        let source = Source::new(self.info.size, self.faults());
-        self.set_stage(Stage::Owner(Arc::new(Owner::new(source))));
+        self.owns();
         tracing::info!(volume = %self.name, generation, "owner from now on");
         blockferry_label::reached("destination.own.owner");
         Ok(OwnReply { generation })

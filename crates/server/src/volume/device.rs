@@ -51,14 +51,47 @@ impl VolumeDevice {
     }
 }
 
+impl VolumeDevice {
+    /// A request that has entered the plain way.
+    fn plain(&self, request: Request) -> Answer {
+        match self.shared.volume.store.call(request).into_ready() {
+            Ok(outcome) => {
+                self.shared.leave_plain();
+                Answer::ready(outcome)
+            }
+            Err(answer) => {
+                let entered = Entered(Arc::clone(&self.shared));
+                Answer::later(async move {
+                    let _entered = entered;
+                    answer.await
+                })
+            }
+        }
+    }
+}
+
+/// A request on the plain way that waits for the store.
+struct Entered(Arc<Shared>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.leave_plain();
+    }
+}
+
 impl Device for VolumeDevice {
     fn info(&self) -> &DeviceInfo {
         &self.info
     }
 
     fn call(&self, request: Request) -> Answer {
+        if let Use::Client(_) = self.shared.purpose
+            && self.shared.connection.enter_plain(&self.shared.volume.plain)
+        {
+            return self.plain(request);
+        }
         let shared = Arc::clone(&self.shared);
-        Box::pin(async move {
+        Answer::later(async move {
             let Some(_running) = shared.connection.enter() else {
                 return Err(not_the_owner(&shared.volume.name));
             };
@@ -87,6 +120,12 @@ fn empty(request: &Request) -> Reply {
     match request {
         Request::Read { .. } => Reply::Read(Vec::new()),
         _ => Reply::Done,
+    }
+}
+
+impl Shared {
+    fn leave_plain(&self) {
+        self.connection.leave_plain(&self.volume.plain);
     }
 }
 

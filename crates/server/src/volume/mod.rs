@@ -17,6 +17,7 @@ mod mirror_in;
 mod mirror_out;
 mod outgoing;
 mod owner;
+mod plain;
 mod promotion;
 mod receiver;
 mod resync;
@@ -46,6 +47,7 @@ pub(crate) use book::Book;
 use lanes::Lanes;
 use outgoing::Outgoing;
 use owner::Owner;
+use plain::PlainWay;
 use receiver::Receiver;
 use sessions::Sessions;
 pub(crate) use status::features;
@@ -74,6 +76,7 @@ pub(crate) struct Volume {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) program: Arc<Program>,
     pub(crate) sessions: Sessions,
+    plain: PlainWay,
     stage: RwLock<Stage>,
     outgoing: RwLock<Option<Arc<Outgoing>>>,
     book: tokio::sync::Mutex<Option<Book>>,
@@ -110,6 +113,7 @@ impl Volume {
             info,
             store,
             sessions: Sessions::with_fences(fences),
+            plain: PlainWay::default(),
             stage: RwLock::new(stage),
             outgoing: RwLock::new(None),
             book: tokio::sync::Mutex::new(Some(book)),
@@ -123,6 +127,9 @@ impl Volume {
             lanes: Lanes::default(),
             forwards_again_since: (state.part == Part::Forwarding).then(Instant::now),
         });
+        if state.part == Part::Owner {
+            volume.plain.open();
+        }
         if matches!(state.part, Part::Source | Part::Forwarding) {
             volume.resume_outgoing(&state)?;
         }
@@ -161,6 +168,13 @@ impl Volume {
 
     fn set_outgoing(&self, outgoing: Option<Arc<Outgoing>>) {
         *self.outgoing.write().unwrap_or_else(PoisonError::into_inner) = outgoing;
+    }
+
+    /// This side owns the volume from now on, and nobody migrates it.
+    fn owns(&self) {
+        let source = Source::new(self.info.size, self.faults());
+        self.set_stage(Stage::Owner(Arc::new(Owner::new(source))));
+        self.plain.open();
     }
 
     fn faults(&self) -> Faults {

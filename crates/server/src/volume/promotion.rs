@@ -42,7 +42,7 @@ impl Volume {
         self.flush_store(&receiver).await?;
         let generation = self.state().generation.next().0;
         self.record(VolumeRecord::Owned { generation }).await?;
-        self.set_stage(Stage::Owner(Arc::new(Owner::new(Source::new(size, self.faults())))));
+        self.owns();
         tracing::warn!(volume = %self.name, generation, "promoted: owner without the source's commit");
         Ok(OwnReply { generation })
     }

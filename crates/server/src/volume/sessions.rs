@@ -1,7 +1,7 @@
 //! The connections of one volume, and the fences between the generations of a session (I12, I13).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use blockferry_block::{Generation, SessionId};
@@ -9,6 +9,8 @@ use blockferry_migration::source::SessionKey;
 use blockferry_nbd_session::Role;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use super::plain::{PlainRequests, PlainWay};
 
 /// One connection.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(crate) struct Connection {
     pub(crate) session: SessionId,
     pub(crate) generation: Generation,
     pub(crate) cut: CancellationToken,
+    fenced: AtomicBool,
+    plain: PlainRequests,
     running: AtomicUsize,
     idle: Notify,
 }
@@ -26,8 +30,23 @@ pub(crate) struct Connection {
 pub(crate) struct Running<'a>(&'a Connection);
 
 impl Connection {
+    /// Counts a request in that goes straight to the store, where that is the way.
+    pub(super) fn enter_plain(&self, way: &PlainWay) -> bool {
+        self.plain.enter(way, &self.fenced)
+    }
+
+    /// Such a request has ended.
+    pub(super) fn leave_plain(&self, way: &PlainWay) {
+        self.plain.leave(way, &self.fenced);
+    }
+
     fn is_fenced(&self) -> bool {
-        self.cut.is_cancelled()
+        self.fenced.load(Ordering::SeqCst)
+    }
+
+    fn stop(&self) {
+        self.fenced.store(true, Ordering::SeqCst);
+        self.cut.cancel();
     }
 
     /// Counts a request in, unless the connection is fenced.
@@ -39,6 +58,7 @@ impl Connection {
     }
 
     async fn drained(&self) {
+        self.plain.ended().await;
         loop {
             let mut idle = std::pin::pin!(self.idle.notified());
             idle.as_mut().enable();
@@ -96,6 +116,8 @@ impl Sessions {
             session,
             generation,
             cut: CancellationToken::new(),
+            fenced: AtomicBool::new(false),
+            plain: PlainRequests::default(),
             running: AtomicUsize::new(0),
             idle: Notify::new(),
         });
@@ -132,6 +154,14 @@ impl Sessions {
         stop(matching).await;
     }
 
+    /// Waits until no request is on the plain way, which is closed.
+    pub(super) async fn plain_ended(&self) {
+        let connections = self.lock().matching(|_| true);
+        for connection in connections {
+            connection.plain.ended().await;
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,7 +174,7 @@ impl Table {
 }
 
 async fn stop(connections: Vec<Arc<Connection>>) {
-    connections.iter().for_each(|connection| connection.cut.cancel());
+    connections.iter().for_each(|connection| connection.stop());
     for connection in connections {
         connection.drained().await;
     }

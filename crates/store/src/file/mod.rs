@@ -91,7 +91,7 @@ impl FileStore {
         if extent.len() <= INLINE_READ_MAX
             && let Some(data) = self.image.read_cached(extent)
         {
-            return ready(Ok(image::one_part(data)));
+            return Answer::ready(Ok(image::one_part(data)));
         }
         self.blocking(move |image| image.read(extent, dont_fragment))
     }
@@ -101,7 +101,7 @@ impl FileStore {
             && data.len() <= INLINE_WRITE_MAX
             && self.image.writes_without_reading(offset, &data)
         {
-            return ready(self.image.write(offset, &data).map(|()| Reply::Done));
+            return Answer::ready(self.image.write(offset, &data).map(|()| Reply::Done));
         }
         self.blocking(move |image| {
             match fua {
@@ -125,7 +125,7 @@ impl FileStore {
     fn block_status(&self, extent: Extent, one: bool) -> Answer {
         if extent.is_empty() {
             let reason = "a block status needs a length";
-            return ready(Err(Failure::new(Errno::Inval, reason)));
+            return Answer::ready(Err(Failure::new(Errno::Inval, reason)));
         }
         let count_max = if one { 1 } else { SEGMENTS_MAX };
         self.blocking(move |image| image.segments(extent, count_max).map(Reply::BlockStatus))
@@ -147,7 +147,7 @@ impl Device for FileStore {
 
     fn call(&self, request: Request) -> Answer {
         if let Err(failure) = self.info.check(&request) {
-            return ready(Err(failure));
+            return Answer::ready(Err(failure));
         }
         match request {
             Request::Read { extent, dont_fragment } => self.read(extent, dont_fragment),
@@ -171,9 +171,4 @@ impl Store for FileStore {
     fn forget_losses(&self) {
         self.image.forget_losses();
     }
-}
-
-/// An answer that is there already.
-fn ready(result: Result<Reply, Failure>) -> Answer {
-    Box::pin(std::future::ready(result))
 }

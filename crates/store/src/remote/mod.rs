@@ -115,12 +115,12 @@ impl Device for RemoteStore {
 
     fn call(&self, request: Request) -> Answer {
         if let Err(failure) = self.info.check(&request) {
-            return Box::pin(std::future::ready(Err(failure)));
+            return Answer::ready(Err(failure));
         }
         let remote = Arc::clone(&self.remote);
         // On its own task, since dropping the answer must not cancel the request.
         let executed = tokio::spawn(async move { remote.execute(request).await });
-        Box::pin(async move {
+        Answer::later(async move {
             executed.await.unwrap_or_else(|error| Err(Failure::new(Errno::Io, error.to_string())))
         })
     }

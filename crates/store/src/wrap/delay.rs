@@ -45,7 +45,7 @@ impl<D: Device> Device for Delay<D> {
             tokio::time::sleep(delay).await;
             inner.call(request).await
         });
-        Box::pin(async move {
+        Answer::later(async move {
             executed.await.unwrap_or_else(|error| Err(Failure::new(Errno::Io, error.to_string())))
         })
     }

@@ -48,7 +48,7 @@ impl<D: Device> Device for Emulated<D> {
 
     fn call(&self, request: Request) -> Answer {
         if let Err(failure) = self.info.check(&request) {
-            return Box::pin(std::future::ready(Err(failure)));
+            return Answer::ready(Err(failure));
         }
         if self.inner.info().check(&request).is_ok() {
             return self.inner.call(request);
@@ -56,7 +56,7 @@ impl<D: Device> Device for Emulated<D> {
         let inner = Arc::clone(&self.inner);
         // On its own task, since dropping the answer must not cancel the request.
         let executed = tokio::spawn(async move { emulate(&*inner, request).await });
-        Box::pin(async move {
+        Answer::later(async move {
             executed.await.unwrap_or_else(|error| Err(Failure::new(Errno::Io, error.to_string())))
         })
     }

@@ -34,7 +34,7 @@ where
 
     fn call(&self, request: Request) -> Answer {
         match (self.verdict)(&request) {
-            Some(failure) => Box::pin(std::future::ready(Err(failure))),
+            Some(failure) => Answer::ready(Err(failure)),
             None => self.inner.call(request),
         }
     }

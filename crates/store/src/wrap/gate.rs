@@ -73,7 +73,7 @@ where
             state.send_modify(|state| state.held -= 1);
             inner.call(request).await
         });
-        Box::pin(async move {
+        Answer::later(async move {
             executed.await.unwrap_or_else(|error| Err(Failure::new(Errno::Io, error.to_string())))
         })
     }

@@ -34,7 +34,7 @@ impl<D: Device> Device for ReadOnly<D> {
 
     fn call(&self, request: Request) -> Answer {
         match self.info.check(&request) {
-            Err(failure) => Box::pin(std::future::ready(Err(failure))),
+            Err(failure) => Answer::ready(Err(failure)),
             Ok(()) => self.inner.call(request),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use blockferry_block::{Extent, Generation};
 use blockferry_control::api::PartyAddress;
-use blockferry_device::{Errno, Failure, Reply};
+use blockferry_device::{Answer, Errno, Failure, Reply};
 use blockferry_migration::Faults;
 use blockferry_migration::digest::LEAF;
 use blockferry_migration::record::{Part, Party};
@@ -197,10 +197,10 @@ impl Device for Suspect {
         self.memory.info()
     }
 
-    fn call(&self, request: Request) -> blockferry_device::Answer {
+    fn call(&self, request: Request) -> Answer {
         match request {
             Request::Flush if self.suspect.load(Ordering::SeqCst) => {
-                Box::pin(std::future::ready(Err(Failure::new(Errno::Io, "it may have lost some"))))
+                Answer::ready(Err(Failure::new(Errno::Io, "it may have lost some")))
             }
             request => self.memory.call(request),
         }
