@@ -104,6 +104,22 @@ async fn a_file_that_became_shorter_never_reads_as_zeroes_again() {
 }
 
 #[tokio::test]
+async fn a_file_that_became_shorter_takes_few_more_writes_and_no_flush() {
+    for directory in directories() {
+        let path = sparse_file(directory.path(), 2 * MIB);
+        let store = FileStore::open(&path, false).unwrap();
+        write(&store, MIB, &[7; 4096]).await.unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_len(MIB).unwrap();
+        assert_eq!(flush(&store).await.unwrap_err().errno, Errno::Io);
+        let mut taken = 0;
+        while write(&store, 0, b"x").await.is_ok() {
+            taken += 1;
+            assert!(taken < 64, "nobody looks at the file's length");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_trim_zeroes_exactly_its_bytes_and_gives_their_space_back() {
     for directory in directories() {
         let path = sparse_file(directory.path(), 2 * MIB);

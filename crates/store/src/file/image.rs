@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use blockferry_block::Extent;
 use blockferry_device::{Errno, Failure, Features, PAYLOAD_MAX, ReadPart, Reply};
@@ -14,6 +14,7 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, pread, preadv2, pwrite, pwritev2, retry_on_intr};
 use tracing::error;
 
+use super::buffers::Buffers;
 use super::sparse::KnownData;
 
 /// Shortest hole in bytes that a read reports: to ask about a shorter one costs more than to read it.
@@ -21,6 +22,9 @@ const HOLE_MIN: u64 = 64 << 10;
 
 /// The page cache's unit in bytes. A write that covers pages only in part may have to read them.
 const PAGE: u64 = 4096;
+
+/// So many writes pass between two looks at the file's length.
+const WRITES_UNSEEN: u32 = 64;
 
 /// Where the file lives, as far as reading and writing it differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,10 @@ pub(super) struct Image {
     pub(super) lost_write: AtomicBool,
     /// Data that a block status found last.
     pub(super) known_data: KnownData,
+    /// Memory for what is read at once.
+    pub(super) buffers: Buffers,
+    /// Counts writes, to look at the file's length now and then.
+    pub(super) writes: AtomicU32,
 }
 
 impl Image {
@@ -87,9 +95,11 @@ impl Image {
             Medium::CachedDisk => ReadWriteFlags::NOWAIT,
             Medium::Disk => return None,
         };
-        let mut buffer = vec![0; usize::try_from(extent.len()).ok()?];
-        let read = preadv2(&self.file, &mut [IoSliceMut::new(&mut buffer)], extent.start(), flags);
-        (read == Ok(buffer.len())).then(|| Bytes::from(buffer))
+        let mut buffer = self.buffers.take(usize::try_from(extent.len()).ok()?);
+        let bytes = buffer.bytes_mut();
+        let length = bytes.len();
+        let read = preadv2(&self.file, &mut [IoSliceMut::new(bytes)], extent.start(), flags);
+        (read == Ok(length)).then(|| buffer.into_bytes())
     }
 
     /// Reads the extent; a larger hole at its start is reported as such unless one part was asked
@@ -153,7 +163,7 @@ impl Image {
         data: &[u8],
         mut write: impl FnMut(&[u8], u64) -> rustix::io::Result<usize>,
     ) -> Result<(), Failure> {
-        self.refuse_if_truncated()?;
+        self.refuse_to_hide_truncation(offset, data)?;
         let mut done = 0;
         while done < data.len() {
             let written = retry_on_intr(|| write(&data[done..], offset + done as u64));
@@ -169,6 +179,7 @@ impl Image {
     /// the pages that it could not write, so a second success would be a lie.
     pub(super) fn flush(&self) -> Result<(), Failure> {
         self.refuse_after_lost_write()?;
+        self.refuse_if_truncated()?;
         self.sync_file.sync_data().map_err(|error| {
             self.lost_write.store(true, Ordering::SeqCst);
             error!(path = %self.path.display(), %error, "fdatasync failed; answered writes may be lost");
@@ -197,6 +208,19 @@ impl Image {
             length => {
                 fadvise(&self.file, extent.start(), length, Advice::WillNeed).map_err(io_failure)
             }
+        }
+    }
+
+    /// Looks at the file's length before a write after which it could not be seen any more that the
+    /// file was shorter, and before some of the others: to look each time would cost as much as to
+    /// write.
+    fn refuse_to_hide_truncation(&self, offset: u64, data: &[u8]) -> Result<(), Failure> {
+        let hides = offset.saturating_add(data.len() as u64) >= self.size;
+        let count = self.writes.fetch_add(1, Ordering::Relaxed);
+        if hides || count.is_multiple_of(WRITES_UNSEEN) {
+            self.refuse_if_truncated()
+        } else {
+            Ok(())
         }
     }
 

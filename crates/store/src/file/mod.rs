@@ -3,6 +3,7 @@
 //! What is quick is done at once on the caller's thread: reads that the page cache can answer, and
 //! small writes into it. Everything that may wait for the disk goes to a pool of threads.
 
+mod buffers;
 mod image;
 mod open;
 mod sparse;
@@ -23,7 +24,7 @@ use crate::{Store, StoreError};
 
 /// Longest read in bytes that is tried on the caller's thread: copying more takes longer than
 /// handing it over.
-const INLINE_READ_MAX: u64 = 256 << 10;
+const INLINE_READ_MAX: u64 = buffers::LARGEST as u64;
 
 /// Longest write in bytes that is made on the caller's thread.
 const INLINE_WRITE_MAX: usize = 64 << 10;

@@ -1,0 +1,121 @@
+//! Memory for what is read, used again and again: to ask for new memory costs more than to read a page
+//! that is cached, and new memory would have to be zeroed first.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+/// Buffers come in powers of two, from this many bytes.
+const SMALLEST: usize = 4 << 10;
+
+/// Largest buffer that is kept, in bytes.
+pub(super) const LARGEST: usize = 256 << 10;
+
+const SIZES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
+
+/// Bytes of one size that are kept while nobody uses them.
+const KEPT_MAX: usize = 1 << 20;
+
+/// The buffers of one store.
+#[derive(Clone)]
+pub(super) struct Buffers(Arc<[Mutex<Vec<Box<[u8]>>>; SIZES]>);
+
+/// A buffer that goes back where it came from when it is dropped.
+pub(super) struct Buffer {
+    memory: Box<[u8]>,
+    length: usize,
+    home: Buffers,
+}
+
+impl Buffers {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(std::array::from_fn(|_| Mutex::default())))
+    }
+
+    /// A buffer of at most [`LARGEST`] bytes; it holds what others have left in it.
+    pub(super) fn take(&self, length: usize) -> Buffer {
+        let size = size_of(length);
+        let kept = self.0.get(size).and_then(|kept| lock(kept).pop());
+        let memory = kept.unwrap_or_else(|| vec![0; (SMALLEST << size).max(length)].into());
+        Buffer { memory, length, home: self.clone() }
+    }
+
+    fn keep(&self, memory: Box<[u8]>) {
+        let length = memory.len();
+        let Some(kept) = self.0.get(size_of(length)) else { return };
+        let mut kept = lock(kept);
+        if kept.len() < KEPT_MAX / length {
+            kept.push(memory);
+        }
+    }
+}
+
+impl Buffer {
+    /// What can be filled.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[..self.length]
+    }
+
+    /// The content, without a copy.
+    pub(super) fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory[..self.length]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.home.keep(std::mem::take(&mut self.memory));
+    }
+}
+
+impl fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Buffers")
+    }
+}
+
+/// Which of the sizes holds so many bytes.
+fn size_of(length: usize) -> usize {
+    length.div_ceil(SMALLEST).max(1).next_power_of_two().ilog2() as usize
+}
+
+fn lock(kept: &Mutex<Vec<Box<[u8]>>>) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_when_its_content_is_dropped_and_not_before() {
+        let buffers = Buffers::new();
+        let mut first = buffers.take(5000);
+        first.bytes_mut().fill(1);
+        let content = first.into_bytes();
+        let place = content.as_ptr();
+        let second = buffers.take(8192);
+        assert_ne!(second.as_ref().as_ptr(), place);
+        assert_eq!(content, vec![1; 5000]);
+        drop(content);
+        assert_eq!(buffers.take(6000).as_ref().as_ptr(), place);
+    }
+
+    #[test]
+    fn every_length_fits_into_its_size_and_no_more_than_that_is_kept() {
+        let buffers = Buffers::new();
+        for length in [0, 1, 4096, 4097, 65536, LARGEST] {
+            assert_eq!(buffers.take(length).as_ref().len(), length);
+        }
+        let many: Vec<_> = (0..40).map(|_| buffers.take(LARGEST)).collect();
+        drop(many);
+        assert_eq!(lock(&buffers.0[SIZES - 1]).len(), KEPT_MAX / LARGEST);
+    }
+}
