@@ -200,6 +200,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn i13_a_fence_waits_for_requests_that_went_straight_to_the_store_too() {
+        let (sessions, way) = (Sessions::default(), PlainWay::default());
+        way.open();
+        let old = sessions.open(Role::Client, SESSION, Generation(1)).expect("not fenced");
+        assert!(old.enter_plain(&way));
+        let mut fence = std::pin::pin!(sessions.fence(SESSION, Generation(2)));
+        let pending = futures_util::poll!(fence.as_mut()).is_pending();
+        assert!(pending, "a request of the old generation is under way");
+        assert!(!old.enter_plain(&way), "a fenced connection took a request");
+        old.leave_plain(&way);
+        fence.await;
+    }
+
+    #[tokio::test]
     async fn i12_a_fenced_generation_never_opens_again() {
         let sessions = Sessions::with_fences([(SESSION, Generation(5))]);
         assert!(sessions.open(Role::Mirror, SESSION, Generation(4)).is_none());
