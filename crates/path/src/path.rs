@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use blockferry_device::{Answer, Device, DeviceInfo, Failure, Reply, Request};
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use crate::driver::{Driver, connect};
@@ -252,7 +253,7 @@ impl<F: Fabric> Drop for Path<F> {
 /// An answer that is worked on even when nobody waits for it any more: until a server has said that
 /// a write is over, a newer one to the same blocks must not leave.
 struct Lasting {
-    work: Option<Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>>,
+    work: Option<BoxFuture<'static, Result<Reply, Failure>>>,
     runtime: Handle,
 }
 

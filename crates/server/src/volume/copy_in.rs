@@ -39,31 +39,48 @@ impl Volume {
     ) -> Result<Reply, Failure> {
         let extent = request.extent().unwrap_or(Extent::between(0, 0));
         let _turn = receiver.copy_lane.lock().await;
-        let (mut stream, pristine) = receiver
+        let (stream, pristine) = receiver
             .with(|destination| {
                 destination.copy_begin(epoch, extent)?;
                 Ok((destination.stream().clone(), destination.is_pristine(extent.start())))
             })
             .map_err(|refusal: Refusal| Failure::new(Errno::Inval, refusal.to_string()))?;
         blockferry_label::reached("destination.copy.begun");
-        push(&mut stream, &request);
-        let written = match pristine {
-            true => thin::write_where_nothing_is(&*self.store, request).await,
-            false => self.store.call(request).await,
+        let digested = digested(stream, request.clone());
+        let write = async {
+            match pristine {
+                true => thin::write_where_nothing_is(&*self.store, request).await,
+                false => self.store.call(request).await,
+            }
         };
+        let (stream, written) = tokio::join!(digested, write);
         blockferry_label::reached("destination.copy.written");
-        let stream = written.is_ok().then_some(stream);
+        let (written, stream) = match (written, stream) {
+            (Ok(_), None) => (Err(Failure::new(Errno::Io, "the program ends")), None),
+            (written, stream) => (written.clone(), stream.filter(|_| written.is_ok())),
+        };
         receiver.with(|destination| destination.copy_done(stream));
         blockferry_label::reached("destination.copy.moved");
         written
     }
 }
 
-fn push(stream: &mut Frontier, request: &Request) {
+/// The stream with the request's content behind it; made on another thread, since a chunk takes so
+/// long that clients would notice. `None` when that thread died.
+async fn digested(mut stream: Frontier, request: Request) -> Option<Frontier> {
     match request {
-        Request::Write { data, .. } => stream.push(Piece::Data(data)),
-        Request::WriteZeroes { extent, .. } => stream.push(Piece::Zeroes(extent.len())),
-        _ => {}
+        Request::Write { data, .. } => {
+            let digest = tokio::task::spawn_blocking(move || {
+                stream.push(Piece::Data(&data));
+                stream
+            });
+            digest.await.ok()
+        }
+        Request::WriteZeroes { extent, .. } => {
+            stream.push(Piece::Zeroes(extent.len()));
+            Some(stream)
+        }
+        _ => Some(stream),
     }
 }
 

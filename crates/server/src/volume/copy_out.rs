@@ -43,12 +43,18 @@ impl Volume {
     ) -> Result<Reply, Failure> {
         claim(owner, epoch, extent, extent.len()).await?;
         let reply = self.store.call(Request::Read { extent, dont_fragment }).await?;
-        let Reply::Read(mut parts) = reply else { return Ok(reply) };
-        if !dont_fragment {
-            parts = thin::with_holes(extent.start(), parts);
-        }
-        let pieces: Vec<Piece<'_>> = parts.iter().map(piece).collect();
-        let noted = Noted::of(extent.start(), &pieces, self.info.size);
+        let Reply::Read(parts) = reply else { return Ok(reply) };
+        let size = self.info.size;
+        // On another thread: a chunk takes so long that clients would notice.
+        let looked_at = tokio::task::spawn_blocking(move || {
+            let parts = match dont_fragment {
+                true => parts,
+                false => thin::with_holes(extent.start(), parts),
+            };
+            let pieces: Vec<Piece<'_>> = parts.iter().map(piece).collect();
+            (Noted::of(extent.start(), &pieces, size), parts)
+        });
+        let (noted, parts) = looked_at.await.map_err(|_| no_sweep("the program ends"))?;
         owner.with(|source| source.note_copied(noted));
         self.count(&parts);
         blockferry_label::reached("source.copy.read");

@@ -17,9 +17,12 @@ const SIZES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
 /// Bytes of one size that are kept while nobody uses them.
 const KEPT_MAX: usize = 1 << 20;
 
+/// Buffers of one size that nobody uses.
+type Kept = Mutex<Vec<Box<[u8]>>>;
+
 /// The buffers of one store.
 #[derive(Clone)]
-pub(super) struct Buffers(Arc<[Mutex<Vec<Box<[u8]>>>; SIZES]>);
+pub(super) struct Buffers(Arc<[Kept; SIZES]>);
 
 /// A buffer that goes back where it came from when it is dropped.
 pub(super) struct Buffer {
@@ -86,7 +89,7 @@ fn size_of(length: usize) -> usize {
     length.div_ceil(SMALLEST).max(1).next_power_of_two().ilog2() as usize
 }
 
-fn lock(kept: &Mutex<Vec<Box<[u8]>>>) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
+fn lock(kept: &Kept) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
