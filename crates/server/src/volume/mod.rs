@@ -24,6 +24,8 @@ mod setbacks;
 mod source_steps;
 mod status;
 mod steps;
+#[cfg(test)]
+mod testing;
 mod thin;
 mod throttle;
 
