@@ -20,6 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::desk::Entrance;
 use crate::metrics;
 use crate::owner::Claim;
 use crate::placement::{Candidate, Placement, RouteRecord, control, upstream};
@@ -69,6 +70,9 @@ pub struct KeeperStatus {
     pub worker_pid: u32,
     /// Workers that this keeper has had, this one included.
     pub workers: u64,
+    /// Why no new client can connect, in one line; `null` when all can. Those who are connected are
+    /// served, and it is tried again.
+    pub shut: Option<String>,
 }
 
 /// What the handlers see.
@@ -79,6 +83,8 @@ pub(crate) struct Api {
     pub(crate) program: ProgramStatus,
     /// Its keeper.
     pub(crate) keeper: Option<KeeperStatus>,
+    /// Whether new clients can come in there.
+    pub(crate) entrance: Entrance,
     /// What client connections hold.
     pub(crate) limits: Arc<Limits>,
 }
@@ -112,7 +118,9 @@ pub(crate) fn routes(api: Arc<Api>) -> OpenApiRouter {
 )]
 async fn status(State(api): Shared) -> Json<SwitchStatus> {
     let ProgramStatus { program, version, protocol, boot, address } = api.program.clone();
-    Json(SwitchStatus { program, version, protocol, boot, address, keeper: api.keeper.clone() })
+    let keeper = api.keeper.clone();
+    let keeper = keeper.map(|keeper| KeeperStatus { shut: api.entrance.shut(), ..keeper });
+    Json(SwitchStatus { program, version, protocol, boot, address, keeper })
 }
 
 /// All routes.

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use blockferry_keeper::{ALIVE_EVERY, Channel, ClientId, PROTOCOL, Resume, ToKeeper, ToWorker};
@@ -39,6 +39,23 @@ pub(crate) struct Desk {
     channel: Arc<Channel>,
     sessions: TaskTracker,
     leaving: Leaving,
+    entrance: Entrance,
+}
+
+/// Whether new clients can come in, as the keeper says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entrance(Arc<Mutex<Option<String>>>);
+
+impl Entrance {
+    /// Why they cannot, in one line; `None` when they can.
+    pub(crate) fn shut(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_shut(&self, why: String) {
+        let why = Some(why).filter(|why| !why.is_empty());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
 }
 
 /// Whether connections that end with this process end for their clients, too.
@@ -90,7 +107,7 @@ impl Reception {
     pub(crate) async fn open(self, control: String) -> Result<Desk> {
         self.channel.send(&ToKeeper::Ready(control).encode(), None).await.context("the keeper")?;
         let (channel, sessions) = (Arc::new(self.channel), TaskTracker::new());
-        Ok(Desk { channel, sessions, leaving: Leaving::default() })
+        Ok(Desk { channel, sessions, leaving: Leaving::default(), entrance: Entrance::default() })
     }
 }
 
@@ -98,6 +115,11 @@ impl Desk {
     /// Whether its clients go with it when it leaves; known when it does.
     pub(crate) fn leaving(&self) -> Leaving {
         self.leaving.clone()
+    }
+
+    /// Whether new clients can come in.
+    pub(crate) fn entrance(&self) -> Entrance {
+        self.entrance.clone()
     }
 
     /// Serves the keeper's clients until `shutdown` is cancelled, by itself or by the keeper, and the
@@ -161,6 +183,7 @@ impl Work<'_> {
                 }
                 (ToWorker::HandOver, _) => self.leave(false),
                 (ToWorker::ShutDown, _) => self.leave(true),
+                (ToWorker::Shut(why), _) => self.desk.entrance.is_shut(why),
                 (other, _) => tracing::error!(?other, "the keeper says something strange"),
             }
         }

@@ -1,23 +1,19 @@
 //! The switch's keeper: the process that has the clients' sockets. See [`blockferry_keeper`].
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::env;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use blockferry_keeper::{
-    Admitted, ClientId, Door, Estate, Handover, Keeper, Outcome, Program, Wish,
-};
-use blockferry_nbd_session::{Address, Limits, Listener, Peer, Stream};
+use blockferry_keeper::{Handover, Keeper, Outcome, Program, Wish};
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::succession::{self, Inheritance};
+use crate::front_door::FrontDoor;
+use crate::succession;
 
 /// What is left beside the clients' sockets: the listener, and how each conversation stands.
 const DESCRIPTORS_BESIDE: usize = 2;
@@ -31,13 +27,14 @@ const WISHES_MAX: usize = 16;
 pub async fn keep(config: &Config) -> Result<u8> {
     let room = succession::room();
     let wishes = wishes(if room.is_some() { Wish::Leave } else { Wish::ShutDown })?;
+    let command = command()?;
+    // From here on nothing may fail that clients can be kept without.
     let inheritance = succession::inherit().unwrap_or_else(|error| {
         tracing::error!("clients are lost: {error:#}");
         None
     });
     let (door, inherited) = FrontDoor::open(&config.listen, inheritance).await?;
-    let listen = door.listener.address().to_string();
-    let keeper = Keeper::new(door, listen, command()?, FrontDoor::announce)
+    let keeper = Keeper::new(door, command, FrontDoor::announce)
         .that_forgets_answers(config.replay_answered);
     let keeper = match inherited {
         Some((estate, clients)) => keeper.that_inherits(estate, clients),
@@ -87,86 +84,9 @@ fn leave(handover: Handover<FrontDoor>, room: usize) -> Result<()> {
     let sockets: Vec<_> = sockets
         .map(|(client, socket)| Ok((client, socket.into_descriptor()?)))
         .collect::<io::Result<_>>()?;
-    succession::leave(&estate, &door.listener.into_descriptor()?, &sockets)?;
+    succession::leave(&estate, door.into_descriptor().as_ref(), &sockets)?;
     tracing::info!(clients = sockets.len(), "the clients are left to the next process");
     Ok(())
-}
-
-/// Where clients come in.
-struct FrontDoor {
-    listener: Listener,
-    limits: Limits,
-}
-
-type Clients = HashMap<ClientId, Admitted<Stream>>;
-
-impl FrontDoor {
-    /// The door that was left, or a new one where another address is wanted now; with the clients.
-    async fn open(
-        wanted: &Address,
-        left: Option<Inheritance>,
-    ) -> Result<(Self, Option<(Estate, Clients)>)> {
-        let limits = Limits::default();
-        let Some(Inheritance { estate, listener, sockets }) = left else {
-            return Ok((Self { listener: Listener::bind(wanted).await?, limits }, None));
-        };
-        let was = estate.listen.parse().ok().filter(|was| is_at(wanted, was));
-        let listener = match was {
-            Some(was) => Listener::adopt(listener, was)?,
-            None => Listener::bind(wanted).await?,
-        };
-        let door = Self { listener, limits };
-        let clients = sockets.into_iter().filter_map(|(client, socket)| {
-            let socket = Stream::adopt(socket).ok()?;
-            Some((client, door.admitted(socket)?))
-        });
-        let clients = clients.collect();
-        Ok((door, Some((estate, clients))))
-    }
-
-    fn announce(&self) {
-        self.listener.announce();
-        succession::ready();
-    }
-
-    /// As a client that came in at this door, if there is room for it.
-    fn admitted(&self, socket: Stream) -> Option<Admitted<Stream>> {
-        let place = self.listener.enter(&socket, &self.limits)?;
-        let peer = address(socket.peer());
-        Some(Admitted { socket, peer, place: Box::new(place) })
-    }
-}
-
-impl Door for FrontDoor {
-    type Socket = Stream;
-
-    async fn admit(&self) -> Admitted<Stream> {
-        loop {
-            let (socket, place) = self.listener.admit(&self.limits).await;
-            match socket.tune() {
-                Ok(()) => {
-                    let peer = address(socket.peer());
-                    return Admitted { socket, peer, place: Box::new(place) };
-                }
-                Err(error) => tracing::debug!(%error, "a client has left at once"),
-            }
-        }
-    }
-}
-
-/// Whether a listener is where it is wanted; port 0 is any.
-fn is_at(wanted: &Address, was: &Address) -> bool {
-    match (wanted, was) {
-        (Address::Tcp(host, 0), Address::Tcp(was, _)) => host == was,
-        (wanted, was) => wanted == was,
-    }
-}
-
-fn address(peer: Peer) -> Option<SocketAddr> {
-    match peer {
-        Peer::Tcp(address) => Some(address),
-        Peer::Unix => None,
-    }
 }
 
 /// The program that a worker is started from: what there is under this one's name by then.

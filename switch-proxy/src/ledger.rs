@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use blockferry_control::folder;
 use blockferry_journal::{Journal, JournalError};
 
 use crate::config::RouteSpec;
@@ -28,7 +29,7 @@ impl Ledger {
     /// # Errors
     /// When the journal cannot be had or trusted.
     pub(crate) fn open(state: &Path, configured: &[RouteSpec]) -> Result<(Self, Vec<RouteRecord>)> {
-        std::fs::create_dir_all(state).with_context(|| format!("--state {}", state.display()))?;
+        folder::make_durably(state).with_context(|| format!("--state {}", state.display()))?;
         let (mut journal, records) = Journal::<RouteRecord>::open(state.join(FILE))?;
         if let Some(cut) = journal.cut() {
             tracing::warn!(?cut, "the journal's last record was torn by a crash and is cut");

@@ -17,6 +17,7 @@ mod client;
 mod config;
 mod desk;
 mod exports;
+mod front_door;
 mod keep;
 mod ledger;
 mod metrics;

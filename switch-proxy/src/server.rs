@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, KeeperStatus};
 use crate::config::Config;
-use crate::desk::{Beginning, Desk, Leaving, Reception};
+use crate::desk::{Beginning, Desk, Entrance, Leaving, Reception};
 use crate::exports::RouteExports;
 use crate::ledger::Ledger;
 use crate::owner::OwnerQuery;
@@ -76,8 +76,8 @@ impl Switch {
         let listen = listen.parse().context("where the keeper listens")?;
         let opened = Opened::again(config, &control).await?;
         let desk = reception.open(opened.control.address().to_string()).await?;
-        let keeper =
-            KeeperStatus { pid: parent_id(), worker_pid: std::process::id(), workers: run };
+        let (pid, worker_pid) = (parent_id(), std::process::id());
+        let keeper = KeeperStatus { pid, worker_pid, workers: run, shut: None };
         opened.into_switch(config, listen, Some(keeper), Door::Keeper(desk)).map(Some)
     }
 
@@ -101,7 +101,8 @@ impl Switch {
         });
         let limits = Arc::clone(&self.limits);
         let routes = Arc::clone(&self.routes);
-        let api = Api { routes, program: self.program, keeper: self.keeper, limits };
+        let (keeper, entrance) = (self.keeper, self.door.entrance());
+        let api = Api { routes, program: self.program, keeper, entrance, limits };
         let watcher = tokio::spawn(watch(self.routes));
         let leaving = self.door.leaving();
         let clients = self.door.run(exports, self.limits, shutdown.clone());
@@ -123,6 +124,14 @@ impl Door {
         match self {
             Self::Listener(_) => Leaving::for_good(),
             Self::Keeper(desk) => desk.leaving(),
+        }
+    }
+
+    /// Without a keeper it is open as long as the process lives.
+    fn entrance(&self) -> Entrance {
+        match self {
+            Self::Listener(_) => Entrance::default(),
+            Self::Keeper(desk) => desk.entrance(),
         }
     }
 

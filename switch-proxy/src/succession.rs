@@ -32,8 +32,8 @@ const MANAGER_MAX: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 pub(crate) struct Inheritance {
     /// How each conversation stands.
     pub(crate) estate: Estate,
-    /// Where clients come in.
-    pub(crate) listener: OwnedFd,
+    /// Where clients come in; that keeper may have had none.
+    pub(crate) listener: Option<OwnedFd>,
     /// The clients' sockets.
     pub(crate) sockets: HashMap<ClientId, OwnedFd>,
 }
@@ -48,9 +48,10 @@ pub(crate) fn room() -> Option<usize> {
     env::var(STORE).ok()?.parse().ok().filter(|room| *room > 0)
 }
 
-/// Tells the service manager that clients are served.
-pub(crate) fn ready() {
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+/// Tells the service manager that clients are served, and what an operator has to know of it; empty
+/// when it is nothing.
+pub(crate) fn ready(but: &str) {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(but)]) {
         tracing::warn!(%error, "the service manager cannot be told that clients are served");
     }
 }
@@ -73,7 +74,7 @@ pub(crate) fn inherit() -> Result<Option<Inheritance>> {
     estate.rewind()?;
     estate.read_to_end(&mut written)?;
     let estate = Estate::read(Bytes::from(written)).context("the clients of another keeper")?;
-    let listener = found.remove(LISTENER).context("another keeper has left no listener")?;
+    let listener = found.remove(LISTENER);
     let number = |name: String| name.strip_prefix(CLIENT)?.parse().ok();
     let sockets = found.into_iter().filter_map(|(name, fd)| Some((number(name)?, fd))).collect();
     Ok(Some(Inheritance { estate, listener, sockets }))
@@ -85,12 +86,14 @@ pub(crate) fn inherit() -> Result<Option<Inheritance>> {
 /// When the manager does not take it. The clients are lost then.
 pub(crate) fn leave(
     estate: &Estate,
-    listener: &OwnedFd,
+    listener: Option<&OwnedFd>,
     sockets: &[(ClientId, OwnedFd)],
 ) -> Result<()> {
     let mut written = File::from(rustix::fs::memfd_create(ESTATE, MemfdFlags::CLOEXEC)?);
     estate.write(&mut written)?;
-    store(LISTENER, listener)?;
+    if let Some(listener) = listener {
+        store(LISTENER, listener)?;
+    }
     for (client, socket) in sockets {
         store(&format!("{CLIENT}{client}"), socket)?;
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use blockferry_tests::cast::{Process, binary};
+use blockferry_tests::cast::{Process, binary, until};
 use blockferry_tests::tree;
 
 /// A server, and the example of its settings.
@@ -36,6 +36,37 @@ fn bad_usage_ends_with_2_and_one_line_that_says_what_is_missing() {
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(message.trim().lines().count(), 1, "{message}");
         assert!(message.starts_with(&format!("{name}: ")) && message.contains("--"), "{message}");
+    }
+}
+
+/// What a server makes and syncs in the file system, with what its descriptors are.
+const TRACER: [&str; 5] = ["-D", "-f", "-y", "-e", "trace=mkdir,mkdirat,fsync"];
+
+#[tokio::test]
+async fn a_state_folder_that_a_server_makes_outlives_a_loss_of_power() {
+    for (name, settings) in SERVERS {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = relocated(settings, folder.path());
+        let root = folder.path().canonicalize().unwrap();
+        let (above, trace) = (root.join("new"), root.join("trace"));
+        let mut traced = Command::new("strace");
+        traced.args(TRACER).arg("-o").arg(&trace).arg(binary(name));
+        traced.args(["--config", &settings, "--state"]).arg(above.join("state"));
+        let mut server = Process::start(name, &mut traced);
+        server.logged("serving NBD").await;
+        server.terminate().await;
+        let order = [
+            format!("\"{}\"", above.display()),
+            format!("<{}>)", root.display()),
+            format!("\"{}\"", above.join("state").display()),
+            format!("<{}>)", above.display()),
+        ];
+        until(&format!("the trace of {name} has, in this order, {order:?}"), async || {
+            let trace = fs::read_to_string(&trace).ok()?;
+            let mut lines = trace.lines();
+            order.iter().all(|words| lines.any(|line| line.contains(words))).then_some(())
+        })
+        .await;
     }
 }
 

@@ -4,7 +4,8 @@
 use blockferry_block::{Extent, MIB};
 use blockferry_checker::LoadConfig;
 use blockferry_control::api::VolumeStatus;
-use blockferry_nbd_session::{Link, NbdUri};
+use blockferry_device::Failure;
+use blockferry_nbd_session::{ConnectOptions, Link, NbdUri};
 use blockferry_tests::cast::{
     Cluster, ClusterSpec, NbdKit, VOLUME, compare, connect, fill_random, load, moves_on, read,
     until, write,
@@ -31,13 +32,24 @@ async fn compared(cluster: &Cluster) -> Result<(), String> {
     compare(&cluster.file(), &cluster.copy())
 }
 
-/// Begins a migration whose copier is the test.
-async fn copy_connections(cluster: &Cluster) -> (Link, Link) {
+/// Begins a migration whose copier is the test; the URIs that it copies between.
+async fn copied_by_hand(cluster: &Cluster) -> (NbdUri, NbdUri) {
     let uris = cluster.migrate(&["--copier", "external"]).await.last();
     let uri = |side: &str| uris[side].as_str().and_then(|uri| uri.parse::<NbdUri>().ok());
-    let from = connect(&uri("source").expect("a URI")).await;
-    let to = connect(&uri("destination").expect("a URI")).await;
-    (from, to)
+    (uri("source").expect("a URI"), uri("destination").expect("a URI"))
+}
+
+/// Begins a migration whose copier is the test.
+async fn copy_connections(cluster: &Cluster) -> (Link, Link) {
+    let (from, to) = copied_by_hand(cluster).await;
+    (connect(&from).await, connect(&to).await)
+}
+
+/// Carries the first chunk, with one bit of it flipped on its way.
+async fn carry_garbled((from, to): (&Link, &Link)) -> Result<(), Failure> {
+    let mut chunk = read(from, CHUNK).await?.to_vec();
+    chunk[4096] ^= 1;
+    write(to, CHUNK.start(), chunk).await
 }
 
 /// A client writes to a chunk that the copier has read and not yet written: its mirror write comes
@@ -83,12 +95,39 @@ async fn a_source_that_forgets_what_is_dirty_is_found() {
 async fn a_bit_that_flips_on_its_way_sends_the_copy_back_to_its_last_checkpoint() {
     let mut cluster = cluster(None, None).await;
     let (from, to) = copy_connections(&cluster).await;
-    let mut chunk = read(&from, CHUNK).await.expect("a claim").to_vec();
-    chunk[4096] ^= 1;
-    write(&to, CHUNK.start(), chunk).await.expect("a write at W");
-    cluster.source.process.logged("digests of the first 1048576 bytes differ").await;
+    carry_garbled((&from, &to)).await.expect("a write at W");
+    cluster.source.process.logged("took of [0, 1048576) is not what the source sent").await;
     from.disconnect().await;
     to.disconnect().await;
+    cluster.controller("resume", &["--hold-at-ready"]).done().await;
+    compared(&cluster).await.expect("copied again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bits_that_flip_at_every_checkpoint_pause_the_migration_with_a_line_that_says_so() {
+    let cluster = cluster(None, None).await;
+    let uris = copied_by_hand(&cluster).await;
+    let because = until("a reason to pause", async || {
+        let status = cluster.source.status(VOLUME).await.expect("an answer");
+        let migration = status.migration.expect("a migration");
+        if migration.paused_because.is_some() {
+            assert!(migration.paused, "{migration:?}");
+            return migration.paused_because;
+        }
+        assert!(migration.rewinds < 20, "copied again and again: {migration:?}");
+        let open = |uri: &NbdUri| ConnectOptions::new(uri.address.clone(), uri.export.clone());
+        let from = blockferry_nbd_session::connect(&open(&uris.0)).await.ok()?;
+        let to = blockferry_nbd_session::connect(&open(&uris.1)).await.ok()?;
+        // Refused once it was carried, until the source has attached again.
+        let _ = carry_garbled((&from, &to)).await;
+        None
+    })
+    .await;
+    assert!(because.contains("[0, 1048576)"), "{because}");
+    let shown = cluster.controller("status", &[]).done().await.out.concat();
+    for words in ["[0, 1048576) is not what the source sent", "network", "resume", "abort"] {
+        assert!(shown.contains(words), "no {words:?} in {shown}");
+    }
     cluster.controller("resume", &["--hold-at-ready"]).done().await;
     compared(&cluster).await.expect("copied again");
 }

@@ -8,7 +8,7 @@ use blockferry_block::MIB;
 use blockferry_checker::{LoadConfig, LoadHandle};
 use blockferry_tests::cast::{
     Cluster, RawClient, Replies, Switch, SwitchSpec, VOLUME, binary, connect, load, moves_on,
-    until_within,
+    until, until_within,
 };
 
 /// A request that takes longer has not just been delayed.
@@ -24,14 +24,17 @@ impl Service {
     /// A second switch before the cluster's volume, on a free port, from a program that can be
     /// replaced.
     async fn start(mib: u64) -> Self {
-        let cluster = Cluster::random(mib).await;
+        Self::start_at(Cluster::random(mib).await, "127.0.0.1:0".to_owned()).await
+    }
+
+    /// The same where clients come in there.
+    async fn start_at(cluster: Cluster, listen: String) -> Self {
         let folder = cluster.scratch.join("service");
         std::fs::create_dir(&folder).expect("a folder");
         let program = folder.join("switch-proxy");
         std::fs::copy(binary("switch-proxy"), &program).expect("room for it");
         let control = format!("unix:{}", cluster.scratch.join("service-control").display());
         let routes = [(VOLUME, cluster.source.uri(VOLUME))];
-        let listen = "127.0.0.1:0".to_owned();
         let spec = SwitchSpec::new(listen, control, cluster.scratch.join("state"), &routes);
         let spec = SwitchSpec { program: program.clone(), ..spec };
         let switch = Switch::start(spec.as_service()).await;
@@ -107,6 +110,31 @@ async fn a_client_that_comes_while_the_service_restarts_is_served_after_it() {
     let client = tokio::spawn(async move { connect(&uri).await });
     replace(&service.program, &binary("switch-proxy"));
     client.await.expect("it is served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_while_the_service_restarts_costs_no_client_and_is_tried_again() {
+    let cluster = Cluster::random(4).await;
+    let socket = cluster.scratch.join("service-nbd");
+    let mut service = Service::start_at(cluster, format!("unix:{}", socket.display())).await;
+    let load = service.crowd(2).await;
+    std::fs::remove_file(&socket).expect("the switch's socket");
+    std::fs::write(&socket, "in the way").expect("a file");
+    assert!(service.switch.job("restart").await, "systemd restarts it");
+    let shut =
+        async || service.switch.status().await.map(|status| status["keeper"]["shut"].clone());
+    let why = until("the switch says that it is shut", async || {
+        shut().await?.as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(why.contains(socket.to_str().expect("UTF-8")) && why.contains("no socket"), "{why}");
+    service.switch.process.logged("no new client can connect").await;
+    moves_on(&load).await;
+    assert!(service.switch.job("restart").await, "systemd restarts it again, without a listener");
+    moves_on(&load).await;
+    std::fs::remove_file(&socket).expect("what was in the way");
+    until("the switch is open", async || shut().await.filter(serde_json::Value::is_null)).await;
+    service.ends_clean(load).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

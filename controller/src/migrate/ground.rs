@@ -115,9 +115,7 @@ impl<N: Network> Migration<'_, N> {
         };
         if let Some(because) = &sending.paused_because {
             let volume = &self.parties.volume;
-            return Footing::Lost(format!(
-                "{because}; the migration of {volume} is paused; mend the storage, then resume"
-            ));
+            return Footing::Lost(format!("the migration of {volume} is paused: {because}"));
         }
         if !sending.attached || receiving.epoch != sending.epoch {
             let why = sending.trouble.as_deref().unwrap_or("it will by itself");

@@ -29,6 +29,24 @@ pub struct Features {
     pub rotational: bool,
 }
 
+impl Features {
+    /// What `other` does not offer of this, by name. How the medium moves is no concern.
+    pub fn missing_in(self, other: Self) -> impl Iterator<Item = &'static str> {
+        let pairs = [
+            ("writing", !self.read_only, !other.read_only),
+            ("flush", self.flush, other.flush),
+            ("FUA", self.fua, other.fua),
+            ("trim", self.trim, other.trim),
+            ("write-zeroes", self.write_zeroes, other.write_zeroes),
+            ("fast zero", self.fast_zero, other.fast_zero),
+            ("cache", self.cache, other.cache),
+            ("block status", self.block_status, other.block_status),
+            ("consistency over several connections", self.multi_conn, other.multi_conn),
+        ];
+        pairs.into_iter().filter(|(_, wanted, offered)| *wanted && !offered).map(|(name, ..)| name)
+    }
+}
+
 /// What a device is: asked once at open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {

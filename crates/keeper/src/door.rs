@@ -12,7 +12,18 @@ pub trait Door: Send + Sync + 'static {
     /// Their sockets.
     type Socket: ClientSocket;
 
-    /// The next client, within whatever bounds there are. Cancelling the wait loses none.
+    /// Where it is, as clients find it.
+    fn address(&self) -> String;
+
+    /// Why nobody can come in, in one line; `None` when everybody can.
+    fn shut(&self) -> Option<String>;
+
+    /// Waits until one that is shut is open, and does what there is to do for that. Cancelling the
+    /// wait gives nothing up.
+    fn opened(&self) -> impl Future<Output = ()> + Send;
+
+    /// The next client at an open door, within whatever bounds there are. Cancelling the wait loses
+    /// none.
     fn admit(&self) -> impl Future<Output = Admitted<Self::Socket>> + Send;
 }
 

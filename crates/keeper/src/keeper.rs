@@ -50,6 +50,7 @@ enum Over {
 /// Something that the keeper has to deal with.
 enum Event<S> {
     Came(Admitted<S>),
+    Opened,
     News(News),
     Wish(Wish),
     SeatChanged,
@@ -57,12 +58,12 @@ enum Event<S> {
 }
 
 impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
-    /// A keeper for the clients who come in at `door`, which is at `listen`; `command` starts a
-    /// worker, and `announce` is called when the first one serves.
-    pub fn new(door: D, listen: String, command: C, announce: fn(&D)) -> Self {
+    /// A keeper for the clients who come in at `door`; `command` starts a worker, and `announce` is
+    /// called when the first one serves.
+    pub fn new(door: D, command: C, announce: fn(&D)) -> Self {
         Self {
+            listen: door.address(),
             door: Some(door),
-            listen,
             control: String::new(),
             command,
             supervision: Supervision::new(Instant::now()),
@@ -139,12 +140,17 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
         hear: &mut mpsc::Receiver<News>,
     ) -> Event<D::Socket> {
         let deadline = self.supervision.deadline();
-        let open = !self.supervision.is_ending();
+        let door = self.door.as_ref().filter(|_| !self.supervision.is_ending());
+        let (shut, open): (Option<&D>, Option<&D>) = match door {
+            Some(door) if door.shut().is_some() => (Some(door), None),
+            door => (None, door),
+        };
         tokio::select! {
             Some(news) = hear.recv() => Event::News(news),
             Some(wish) = wishes.recv() => Event::Wish(wish),
             () = self.seats.changed() => Event::SeatChanged,
-            admitted = admit(self.door.as_ref().filter(|_| open)) => Event::Came(admitted),
+            admitted = admit(open) => Event::Came(admitted),
+            () = opened(shut) => Event::Opened,
             () = until(deadline) => Event::Time,
         }
     }
@@ -157,6 +163,12 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
                 let serving = self.supervision.serving();
                 let worker = serving.and_then(|run| Some((run, find(&self.workers, run)?)));
                 worker.into_iter().for_each(|worker| self.seats.begin(client, worker));
+            }
+            Event::Opened => {
+                self.listen = self.door.as_ref().map(D::address).unwrap_or_default();
+                if let Some(run) = self.supervision.serving() {
+                    self.say(run, ToWorker::Shut(String::new()));
+                }
             }
             Event::News(News::Said(run, said)) => self.hear(run, said, now),
             Event::News(News::Exited(run, status)) => {
@@ -241,6 +253,9 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
             announce(door);
         }
         let Some(worker) = find(&self.workers, run) else { return };
+        if let Some(why) = self.door.as_ref().and_then(D::shut) {
+            worker.say(ToWorker::Shut(why), None);
+        }
         let resumed = self.seats.resume_all(run, worker);
         worker.say(ToWorker::Complete, None);
         self.seats.begin_all(run, worker);
@@ -263,6 +278,13 @@ fn find(workers: &[(Run, Worker)], run: Run) -> Option<&Worker> {
 async fn admit<D: Door>(door: Option<&D>) -> Admitted<D::Socket> {
     match door {
         Some(door) => door.admit().await,
+        None => pending().await,
+    }
+}
+
+async fn opened<D: Door>(door: Option<&D>) {
+    match door {
+        Some(door) => door.opened().await,
         None => pending().await,
     }
 }

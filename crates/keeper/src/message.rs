@@ -11,7 +11,7 @@ use crate::talk::Resume;
 
 /// Version of everything that passes between keeper and worker. A keeper that meets another version
 /// keeps its worker and refuses the new one: only a restart of the keeper can bring that in.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// Longest packet, in bytes: a pass and some fixed fields.
 pub const MESSAGE_BYTES_MAX: usize = PASS_BYTES_MAX + 1024;
@@ -44,6 +44,8 @@ pub enum ToWorker {
     HandOver,
     /// Take no more requests, answer those under way, and end every connection.
     ShutDown,
+    /// Why no new client can come in, in one line; empty when all can again.
+    Shut(String),
 }
 
 /// From the worker.
@@ -96,6 +98,10 @@ impl ToWorker {
             }
             Self::HandOver => out.put_u8(5),
             Self::ShutDown => out.put_u8(6),
+            Self::Shut(why) => {
+                out.put_u8(7);
+                out.put_slice(why.as_bytes());
+            }
         }
         out
     }
@@ -124,6 +130,7 @@ impl ToWorker {
             4 => Self::Client(packet.try_get_u64().map_err(bad)?, get_peer(&mut packet)?),
             5 => Self::HandOver,
             6 => Self::ShutDown,
+            7 => Self::Shut(String::from_utf8(std::mem::take(&mut packet).into()).map_err(bad)?),
             _ => return Err(BadMessage),
         };
         if packet.is_empty() { Ok(message) } else { Err(BadMessage) }
@@ -221,6 +228,7 @@ mod tests {
             Just(ToWorker::Complete),
             Just(ToWorker::HandOver),
             Just(ToWorker::ShutDown),
+            "[a-zä ]{0,300}".prop_map(ToWorker::Shut),
         ]
     }
 

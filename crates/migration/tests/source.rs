@@ -328,10 +328,11 @@ fn a_digest_that_differs_is_never_checkpointed() {
     let mut source = attached();
     claim(&mut source, Extent::whole(SIZE));
     source.note_copied(Noted::of(0, &[Piece::Zeroes(SIZE)], SIZE));
+    checkpoint(&mut source, LEAF);
     let mut other = Frontier::new();
-    other.push(Piece::Data(&[1; LEAF as usize]));
-    source.checkpoint_begin();
-    assert!(source.checkpoint_agree(LEAF, other.digest()).is_err());
+    other.push(Piece::Data(&[1; 2 * LEAF as usize]));
+    let mismatch = source.checkpoint_agree(2 * LEAF, other.digest()).expect_err("another stream");
+    assert_eq!(mismatch.stretch, at(1), "what came since the last checkpoint");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 mod address;
 mod calls;
+mod census;
 mod connect;
 mod deadline;
 mod driver;
@@ -31,11 +32,12 @@ pub use address::{Address, BadAddress, BadUri, NbdUri};
 pub use blockferry_nbd_wire::{
     ExportEntry, FenceRequest, Negotiated, OptionCode, Purpose, ReplyCode, Role, RoleClaim, Style,
 };
+pub use census::{Census, PlaceTaken};
 pub use connect::{ConnectError, ConnectOptions, FenceOutcome, connect, fence, list};
 pub use exports::{Exports, Held, Hello, Hold, Kept, OpenError, Opened, Order, Pass, Turn};
 pub use limits::Limits;
 pub use link::{CallError, Link, LinkEnd};
-pub use listener::{BindError, Listener, PlaceTaken};
+pub use listener::{BindError, Listener};
 pub use replay::Replay;
 pub use serve::{KeptEnd, Resumed, resume, serve, serve_kept};
 pub use stream::{Peer, Stream};

@@ -1,25 +1,24 @@
 //! Accepts connections, within bounds, until it is told to stop.
 
-use std::collections::HashMap;
 use std::fs::{File, Permissions};
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::address::Address;
+use crate::census::{Census, PlaceTaken};
 use crate::exports::Exports;
 use crate::limits::Limits;
 use crate::serve::serve;
-use crate::stream::{Peer, Stream};
+use crate::stream::Stream;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
@@ -31,7 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     socket: Bound,
     address: Address,
-    census: Arc<Census>,
+    census: Census,
 }
 
 /// Why an address could not be bound.
@@ -62,7 +61,18 @@ struct SocketFile {
 
 impl SocketFile {
     fn at(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)?, stays: false })
+        let found = std::fs::symlink_metadata(path)?;
+        if !found.file_type().is_socket() {
+            return Err(no_socket());
+        }
+        let identity = (found.dev(), found.ino());
+        Ok(Self { path: path.to_owned(), identity, stays: false })
+    }
+
+    /// Whether the name still leads to it.
+    fn is_there(&self) -> bool {
+        std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
     }
 }
 
@@ -83,14 +93,14 @@ impl Listener {
             Address::Tcp(host, port) => {
                 let socket = TcpListener::bind((host.as_str(), *port)).await?;
                 let address = Address::Tcp(host.clone(), socket.local_addr()?.port());
-                Self { socket: Bound::Tcp(socket), address, census: Arc::default() }
+                Self { socket: Bound::Tcp(socket), address, census: Census::default() }
             }
             Address::Unix(path) => {
                 remove_stale(path).await?;
                 let socket = bind_unix(path)?;
                 let file = SocketFile::at(path)?;
                 let (socket, address) = (Bound::Unix(socket, file), address.clone());
-                Self { socket, address, census: Arc::default() }
+                Self { socket, address, census: Census::default() }
             }
         };
         Ok(listener)
@@ -99,15 +109,18 @@ impl Listener {
     /// The listener that another process has had at this address.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is none, or cannot be reached at this address any more.
     pub fn adopt(descriptor: OwnedFd, address: Address) -> io::Result<Self> {
+        if !SockRef::from(&descriptor).is_listener()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
+        }
         let socket = match &address {
             Address::Tcp(..) => Bound::Tcp(TcpListener::from_std(descriptor.into())?),
             Address::Unix(path) => {
                 Bound::Unix(UnixListener::from_std(descriptor.into())?, SocketFile::at(path)?)
             }
         };
-        Ok(Self { socket, address, census: Arc::default() })
+        Ok(Self { socket, address, census: Census::default() })
     }
 
     /// The socket for another process, which is to adopt it: its file stays.
@@ -122,6 +135,13 @@ impl Listener {
                 socket.into_std().map(Into::into)
             }
         }
+    }
+
+    /// Counts its clients together with all others of this census.
+    #[must_use]
+    pub fn counting_in(mut self, census: Census) -> Self {
+        self.census = census;
+        self
     }
 
     /// Tells the log that clients are served here.
@@ -178,18 +198,13 @@ impl Listener {
                     continue;
                 }
             };
-            match self.enter(&stream, limits) {
+            match self.census.enter(stream.peer(), limits) {
                 Some(place) => return (stream, place),
                 None => {
                     tracing::debug!(peer = %stream.peer(), "turned away: too many connections");
                 }
             }
         }
-    }
-
-    /// Gives a client that came in by another way its place; `None` when there is none.
-    pub fn enter(&self, stream: &Stream, limits: &Limits) -> Option<PlaceTaken> {
-        self.census.enter(stream.peer(), limits)
     }
 
     async fn accept(&self) -> io::Result<Stream> {
@@ -204,7 +219,7 @@ impl Listener {
 async fn remove_stale(path: &Path) -> io::Result<()> {
     let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file is no socket"));
+        return Err(no_socket());
     }
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -228,70 +243,15 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     UnixListener::from_std(socket.into())
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+fn no_socket() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "the file is no socket")
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !self.stays && identity(&self.path).is_ok_and(|found| found == self.identity) {
+        if !self.stays && self.is_there() {
             // Where it cannot be removed the next server finds it stale.
             let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Who is connected.
-#[derive(Debug, Default)]
-struct Census {
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    total: usize,
-    by_ip: HashMap<IpAddr, usize>,
-}
-
-/// One connection's place; given back when dropped.
-#[derive(Debug)]
-pub struct PlaceTaken {
-    census: Arc<Census>,
-    ip: Option<IpAddr>,
-}
-
-impl Census {
-    fn enter(self: &Arc<Self>, peer: Peer, limits: &Limits) -> Option<PlaceTaken> {
-        let ip = match peer {
-            Peer::Tcp(address) => Some(address.ip()),
-            Peer::Unix => None,
-        };
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.total >= limits.connections_max {
-            return None;
-        }
-        if let Some(ip) = ip {
-            let here = counts.by_ip.get(&ip).copied().unwrap_or_default();
-            if here >= limits.connections_per_ip_max {
-                return None;
-            }
-            counts.by_ip.insert(ip, here + 1);
-        }
-        counts.total += 1;
-        Some(PlaceTaken { census: Arc::clone(self), ip })
-    }
-}
-
-impl Drop for PlaceTaken {
-    fn drop(&mut self) {
-        let mut counts = self.census.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.total -= 1;
-        let Some(ip) = self.ip else { return };
-        if let Some(here) = counts.by_ip.get_mut(&ip) {
-            *here -= 1;
-            if *here == 0 {
-                counts.by_ip.remove(&ip);
-            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a server can take the place of another under a client that has negotiated already.
 
-use blockferry_device::{DeviceInfo, Features};
+use blockferry_device::DeviceInfo;
 
 /// What a client would notice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,26 +50,14 @@ pub fn fits(promised: &DeviceInfo, found: &DeviceInfo) -> Result<(), Misfit> {
         let (expected, found) = (promised.payload_max, found.payload_max);
         return Err(Misfit::Payload { expected, found });
     }
-    missing(&promised.features, &found.features).map_or(Ok(()), |name| Err(Misfit::Feature(name)))
-}
-
-fn missing(promised: &Features, found: &Features) -> Option<&'static str> {
-    let pairs = [
-        ("writing", !promised.read_only, !found.read_only),
-        ("flush", promised.flush, found.flush),
-        ("FUA", promised.fua, found.fua),
-        ("trim", promised.trim, found.trim),
-        ("write-zeroes", promised.write_zeroes, found.write_zeroes),
-        ("fast zero", promised.fast_zero, found.fast_zero),
-        ("cache", promised.cache, found.cache),
-        ("block status", promised.block_status, found.block_status),
-        ("consistency over several connections", promised.multi_conn, found.multi_conn),
-    ];
-    pairs.into_iter().find(|(_, promised, found)| *promised && !found).map(|(name, ..)| name)
+    let mut missing = promised.features.missing_in(found.features);
+    missing.next().map_or(Ok(()), |name| Err(Misfit::Feature(name)))
 }
 
 #[cfg(test)]
 mod tests {
+    use blockferry_device::Features;
+
     use super::*;
 
     const PLAIN: Features = Features {

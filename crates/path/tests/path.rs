@@ -6,12 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blockferry_block::{Extent, Generation};
-use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, ReadPart, Reply, Request};
+use blockferry_device::{Device, DeviceInfo, Errno, Failure, ReadPart, Reply, Request};
 use blockferry_path::{Path, PathOptions, PathState, PrepareError, WriteOrder};
-use bytes::Bytes;
-use harness::{Event, Name, SIZE, World, features};
-
-const SOON: Duration = Duration::from_secs(10);
+use harness::{Event, Name, SIZE, World, features, soon, until, write};
 
 async fn open(world: &World, order: &Arc<WriteOrder>) -> Path<World> {
     let options = PathOptions { order: Arc::clone(order), ..PathOptions::default() };
@@ -20,10 +17,6 @@ async fn open(world: &World, order: &Arc<WriteOrder>) -> Path<World> {
 
 async fn open_alone(world: &World) -> Path<World> {
     open(world, &Arc::default()).await
-}
-
-fn write(path: &Path<World>, offset: u64, byte: u8) -> Answer {
-    path.call(Request::Write { offset, data: Bytes::from(vec![byte; 8]), fua: false })
 }
 
 async fn read(path: &Path<World>, offset: u64) -> u8 {
@@ -35,19 +28,6 @@ async fn read(path: &Path<World>, offset: u64) -> u8 {
         },
         other => panic!("{other:?}"),
     }
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(SOON, future).await.expect("it takes too long")
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    soon(async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -77,9 +57,7 @@ async fn a_move_holds_no_request_and_lets_those_under_way_finish_where_they_are(
 
 #[tokio::test]
 async fn what_a_lost_server_left_unanswered_is_sent_again_after_a_fence() {
-    let world = World::default();
-    let server = world.server("only");
-    world.owners(&["only"]);
+    let (world, server) = World::of_one();
     let path = open_alone(&world).await;
     server.stop();
     let under_way = tokio::spawn(write(&path, 0, 7));
@@ -186,9 +164,7 @@ async fn a_path_that_cannot_move_stays_and_moves_when_it_can() {
 
 #[tokio::test]
 async fn a_write_of_a_client_that_is_gone_ends_before_a_newer_one_leaves() {
-    let world = World::default();
-    let server = world.server("only");
-    world.owners(&["only"]);
+    let (world, server) = World::of_one();
     let order = Arc::default();
     let gone = open(&world, &order).await;
     let back = open(&world, &order).await;
@@ -207,9 +183,7 @@ async fn a_write_of_a_client_that_is_gone_ends_before_a_newer_one_leaves() {
 
 #[tokio::test]
 async fn a_client_is_told_an_error_only_after_the_timeout() {
-    let world = World::default();
-    let server = world.server("only");
-    world.owners(&["only"]);
+    let (world, server) = World::of_one();
     let client_timeout = Duration::from_millis(50);
     let options = PathOptions { client_timeout, ..PathOptions::default() };
     let path = Path::open(world.clone(), options).await.unwrap();
@@ -225,9 +199,7 @@ async fn a_client_is_told_an_error_only_after_the_timeout() {
 
 #[tokio::test]
 async fn a_path_that_a_newer_connection_of_its_client_replaced_ends_at_once() {
-    let world = World::default();
-    let server = world.server("only");
-    world.owners(&["only"]);
+    let (world, server) = World::of_one();
     let path = open_alone(&world).await;
     server.stop();
     let under_way = tokio::spawn(write(&path, 0, 1));

@@ -2,15 +2,11 @@
 
 mod harness;
 
-use std::time::Duration;
-
 use blockferry_block::Generation;
-use blockferry_device::{Answer, Device, DeviceInfo, Errno, Reply, Request};
+use blockferry_device::{Device, DeviceInfo, Errno, Reply};
 use blockferry_path::{Generations, Path, PathOptions, PathState};
-use bytes::Bytes;
-use harness::{Event, Name, SIZE, Server, World, features};
+use harness::{Event, Name, SIZE, Server, World, features, soon, until, write};
 
-const SOON: Duration = Duration::from_secs(10);
 /// The first link of the second process.
 const RESUMED: Generation = Generation((1 << 20) + 1);
 
@@ -24,32 +20,13 @@ fn resume(world: &World, incarnation: u16) -> Path<World> {
     Path::resume(world.clone(), options, told(), Name("only"))
 }
 
-fn write(path: &Path<World>, offset: u64, byte: u8) -> Answer {
-    path.call(Request::Write { offset, data: Bytes::from(vec![byte; 8]), fua: false })
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(SOON, future).await.expect("it takes too long")
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    soon(async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
-}
-
 fn writes(server: &Server) -> usize {
     server.events().iter().filter(|event| matches!(event, Event::Write(..))).count()
 }
 
 #[tokio::test]
 async fn i13_nothing_leaves_before_what_the_former_process_sent_is_fenced() {
-    let world = World::default();
-    let server = world.server("only");
-    world.owners(&["only"]);
+    let (world, server) = World::of_one();
     let path = resume(&world, 1);
     assert_eq!(soon(write(&path, 0, 1)).await, Ok(Reply::Done));
     let expected = [Event::Opened(RESUMED), Event::Fenced(RESUMED), Event::Write(RESUMED, 0)];
@@ -58,9 +35,7 @@ async fn i13_nothing_leaves_before_what_the_former_process_sent_is_fenced() {
 
 #[tokio::test]
 async fn a_session_waits_for_its_server_and_then_for_the_fence_without_an_error() {
-    let world = World::default();
-    let server = world.server("only");
-    world.owners(&["only"]);
+    let (world, server) = World::of_one();
     server.die();
     let path = resume(&world, 7);
     assert_eq!((*path.info(), path.status().state), (told(), PathState::Lost));
@@ -90,9 +65,7 @@ async fn a_server_that_does_not_fit_what_the_client_was_told_gets_nothing() {
 
 #[tokio::test]
 async fn a_process_that_was_given_up_for_dead_can_open_nothing_any_more() {
-    let world = World::default();
-    let server = world.server("only");
-    world.owners(&["only"]);
+    let (world, server) = World::of_one();
     let former = resume(&world, 1);
     assert_eq!(soon(write(&former, 0, 1)).await, Ok(Reply::Done));
     *server.fence.lock().unwrap() = Generation(1 << 21);

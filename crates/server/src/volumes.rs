@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context as _, Result, bail};
 use blockferry_block::VolumeName;
+use blockferry_control::folder;
 use blockferry_migration::record::{Part, VolumeRecord, VolumeState};
 use blockferry_store::StoreKind;
 
@@ -206,12 +207,12 @@ pub(crate) fn remove(path: &Path) {
     }
 }
 
-/// The pool and state folders have to exist; the state folder is made.
+/// The pool and state folders have to exist, also after a loss of power; they are made.
 pub(crate) fn prepare_folders(state_dir: &Path, pool: Option<&PathBuf>) -> Result<()> {
-    std::fs::create_dir_all(state_dir)
+    folder::make_durably(state_dir)
         .with_context(|| format!("the state folder {} cannot be made", state_dir.display()))?;
     if let Some(pool) = pool {
-        std::fs::create_dir_all(pool)
+        folder::make_durably(pool)
             .with_context(|| format!("the pool {} cannot be made", pool.display()))?;
     }
     Ok(())

@@ -108,27 +108,18 @@ impl Frontier {
         Ok(Self { roots, leaves, partial: parse_bytes(partial)? })
     }
 
-    fn push_bytes(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let room = LEAF as usize - self.partial.len();
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            bytes = later;
-            if now.len() as u64 == LEAF {
-                self.push_root(0, Digest::of_leaf(now));
-            } else {
-                self.partial.extend_from_slice(now);
-                self.close_full_leaf();
-            }
-        }
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        let mut partial = std::mem::take(&mut self.partial);
+        super::cut(&mut partial, bytes, |leaf| self.push_root(0, leaf));
+        self.partial = partial;
     }
 
     fn push_zeroes(&mut self, mut length: u64) {
         if !self.partial.is_empty() {
-            let fill = length.min(LEAF - self.partial.len() as u64);
-            length -= fill;
-            let filled = self.partial.len() + usize::try_from(fill).expect("less than a leaf");
-            self.partial.resize(filled, 0);
-            self.close_full_leaf();
+            let zeroes = length.min(LEAF - self.partial.len() as u64);
+            length -= zeroes;
+            let leaf = super::fill(&mut self.partial, zeroes);
+            leaf.into_iter().for_each(|leaf| self.push_root(0, leaf));
         }
         while length >= LEAF {
             let level = self.largest_zero_tree(length / LEAF);
@@ -144,14 +135,6 @@ impl Frontier {
     fn largest_zero_tree(&self, leaves: u64) -> usize {
         let aligned = if self.leaves == 0 { 48 } else { self.leaves.trailing_zeros() };
         aligned.min(leaves.ilog2()) as usize
-    }
-
-    fn close_full_leaf(&mut self) {
-        if self.partial.len() as u64 == LEAF {
-            let leaf = Digest::of_leaf(&self.partial);
-            self.partial.clear();
-            self.push_root(0, leaf);
-        }
     }
 
     fn push_root(&mut self, mut level: usize, mut root: Digest) {

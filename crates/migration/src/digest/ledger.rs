@@ -184,18 +184,10 @@ impl Leaves {
         }
     }
 
-    fn push_bytes(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let room = LEAF as usize - self.partial.len();
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            bytes = later;
-            if now.len() as u64 == LEAF {
-                self.run(Run::Leaf(Digest::of_leaf(now)));
-            } else {
-                self.partial.extend_from_slice(now);
-                self.close();
-            }
-        }
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        let mut partial = std::mem::take(&mut self.partial);
+        super::cut(&mut partial, bytes, |leaf| self.run(Run::Leaf(leaf)));
+        self.partial = partial;
     }
 
     fn push_zeroes(&mut self, mut length: u64) {
@@ -214,17 +206,8 @@ impl Leaves {
     }
 
     fn fill(&mut self, zeroes: u64) {
-        let zeroes = usize::try_from(zeroes).expect("less than a leaf");
-        self.partial.resize(self.partial.len() + zeroes, 0);
-        self.close();
-    }
-
-    fn close(&mut self) {
-        if self.partial.len() as u64 == LEAF {
-            let leaf = Run::Leaf(Digest::of_leaf(&self.partial));
-            self.partial.clear();
-            self.run(leaf);
-        }
+        let leaf = super::fill(&mut self.partial, zeroes);
+        leaf.into_iter().for_each(|leaf| self.run(Run::Leaf(leaf)));
     }
 
     fn run(&mut self, run: Run) {

@@ -84,6 +84,36 @@ impl FromStr for Digest {
     }
 }
 
+/// Cuts bytes into leaves: `whole` is told the digest of each that is complete, and what is begun is
+/// kept in `partial`, fewer bytes than a leaf has.
+fn cut(partial: &mut Vec<u8>, mut bytes: &[u8], mut whole: impl FnMut(Digest)) {
+    while !bytes.is_empty() {
+        let room = LEAF as usize - partial.len();
+        let (now, later) = bytes.split_at(room.min(bytes.len()));
+        bytes = later;
+        if now.len() as u64 == LEAF {
+            whole(Digest::of_leaf(now));
+            continue;
+        }
+        partial.extend_from_slice(now);
+        close(partial).into_iter().for_each(&mut whole);
+    }
+}
+
+/// The same for zeroes that complete no more than the leaf that is begun.
+fn fill(partial: &mut Vec<u8>, zeroes: u64) -> Option<Digest> {
+    let zeroes = usize::try_from(zeroes).expect("less than a leaf");
+    partial.resize(partial.len() + zeroes, 0);
+    close(partial)
+}
+
+/// The digest of a leaf that is complete; another begins then.
+fn close(partial: &mut Vec<u8>) -> Option<Digest> {
+    let leaf = (partial.len() as u64 == LEAF).then(|| Digest::of_leaf(partial))?;
+    partial.clear();
+    Some(leaf)
+}
+
 /// One leaf's worth of a piece of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {

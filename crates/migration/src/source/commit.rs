@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use blockferry_block::Attempt;
+use blockferry_block::{Attempt, Extent};
 
 use super::{Attachment, OpId, Phase, SessionKey, Source};
 use crate::digest::{Digest, Frontier};
@@ -74,13 +74,13 @@ pub enum CommitRefusal {
 /// The two sides have seen different streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the digests of the first {address} bytes differ: {ours} read, {theirs} written; \
+    "what the destination took of {stretch} is not what the source sent (digests {theirs} and {ours}); \
      the copy goes back to its last checkpoint"
 )]
 pub struct DigestMismatch {
-    /// Length of the compared stream.
-    pub address: u64,
-    /// The source's.
+    /// What came since the last checkpoint, up to which they were equal.
+    pub stretch: Extent,
+    /// The digest of the source's stream up to the end of the stretch.
     pub ours: Digest,
     /// The destination's.
     pub theirs: Digest,
@@ -185,7 +185,8 @@ impl Source {
         if let Some(ours) = ours
             && ours != theirs
         {
-            return Err(DigestMismatch { address, ours, theirs });
+            let stretch = Extent::between(sweep.ledger.base(), address);
+            return Err(DigestMismatch { stretch, ours, theirs });
         }
         Ok(sweep.digest_agreed)
     }

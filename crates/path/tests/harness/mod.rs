@@ -1,4 +1,5 @@
-//! Servers in memory whose links can be cut, and whose requests can be stopped.
+//! Servers in memory whose links can be cut, and whose requests can be stopped, and what every test
+//! does with a path to them.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -6,10 +7,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use blockferry_block::Generation;
-use blockferry_device::{DeviceInfo, Failure, Features, ReadPart, Reply, Request};
-use blockferry_path::{CallError, Fabric, FenceOutcome, Link, Opening, UpstreamError};
+use blockferry_device::{Answer, Device, DeviceInfo, Failure, Features, ReadPart, Reply, Request};
+use blockferry_path::{CallError, Fabric, FenceOutcome, Link, Opening, Path, UpstreamError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -70,7 +72,38 @@ pub(crate) fn features() -> Features {
     Features { flush: true, fua: true, trim: true, write_zeroes: true, ..Features::default() }
 }
 
+/// Nothing takes longer.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Writes eight bytes.
+pub(crate) fn write(path: &Path<World>, offset: u64, byte: u8) -> Answer {
+    path.call(Request::Write { offset, data: Bytes::from(vec![byte; 8]), fua: false })
+}
+
+/// What comes of it, which is bound to come soon.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.expect("it takes too long")
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    soon(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
 impl World {
+    /// A world in which one server is the owner, and nobody else.
+    pub(crate) fn of_one() -> (Self, Arc<Server>) {
+        let world = Self::default();
+        let server = world.server("only");
+        world.owners(&["only"]);
+        (world, server)
+    }
+
     pub(crate) fn server(&self, name: &'static str) -> Arc<Server> {
         self.server_with(name, DeviceInfo::new(SIZE as u64, features()))
     }

@@ -17,9 +17,9 @@ use blockferry_migration::record::VolumeRecord;
 use blockferry_migration::source::{Attachment, PhaseName, Source};
 
 use super::Volume;
-use super::durability::NotDurable;
 use super::outgoing::Outgoing;
 use super::owner::Owner;
+use super::setbacks::NotDurable;
 
 /// First and longest pause between two tries to attach.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(1000));
@@ -51,7 +51,7 @@ pub(super) async fn stay_attached(volume: Arc<Volume>, owner: Arc<Owner>, outgoi
                 let error = follow(&volume, &owner, &outgoing, epoch).await;
                 if let Some(error) = error {
                     outgoing.set_trouble(Some(format!("{error:#}")));
-                    if outgoing.durability.gives_up(&error) {
+                    if outgoing.setbacks.gives_up(&error) {
                         owner.with(|source| source.pause(true));
                     }
                 }
@@ -183,7 +183,7 @@ async fn checkpoints(
             owner.with(Source::checkpoint_failed);
         }
         made?;
-        outgoing.durability.restored();
+        outgoing.setbacks.overcome();
         last = Instant::now();
         owner.announce();
     }

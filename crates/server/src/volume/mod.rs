@@ -10,7 +10,6 @@ mod copy_in;
 mod copy_out;
 mod destination_steps;
 mod device;
-mod durability;
 mod forward;
 mod lanes;
 mod mirror_in;
@@ -22,9 +21,12 @@ mod promotion;
 mod receiver;
 mod resync;
 mod sessions;
+mod setbacks;
 mod source_steps;
 mod status;
 mod steps;
+#[cfg(test)]
+mod testing;
 mod thin;
 mod throttle;
 

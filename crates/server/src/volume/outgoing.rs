@@ -16,7 +16,7 @@ use blockferry_nbd_session::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::durability::Durability;
+use super::setbacks::Setbacks;
 use crate::program::Context;
 
 /// A connection to the destination has to be open within this time.
@@ -40,7 +40,7 @@ pub(crate) struct Outgoing {
     copied: AtomicU64,
     zeroes: AtomicU64,
     trouble: Mutex<Option<String>>,
-    pub(super) durability: Durability,
+    pub(super) setbacks: Setbacks,
     compared: Mutex<CompareState>,
     last: Mutex<(Counters, Option<DigestStatus>)>,
 }
@@ -76,7 +76,7 @@ impl Outgoing {
             copied: AtomicU64::new(0),
             zeroes: AtomicU64::new(0),
             trouble: Mutex::new(None),
-            durability: Durability::default(),
+            setbacks: Setbacks::default(),
             compared: Mutex::new(CompareState::default()),
             last: Mutex::new((Counters::default(), None)),
         })
@@ -171,7 +171,7 @@ impl Outgoing {
     }
 
     pub(crate) fn trouble(&self) -> Option<String> {
-        let paused = self.durability.paused_because();
+        let paused = self.setbacks.paused_because();
         paused.or_else(|| self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 

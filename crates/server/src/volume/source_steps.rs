@@ -297,7 +297,7 @@ impl Volume {
         self.migration(migration)?;
         let owner = self.owner().ok_or_else(|| Refused::conflict("not the owner"))?;
         if let Some(outgoing) = self.outgoing().filter(|_| !paused) {
-            outgoing.durability.restored();
+            outgoing.setbacks.overcome();
         }
         owner.with(|source| source.pause(paused));
         owner.announce();

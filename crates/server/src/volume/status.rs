@@ -107,7 +107,7 @@ fn of_source(status: &mut VolumeStatus, source: &Source, part: Part, outgoing: O
         (migration.copied_bytes, migration.zero_bytes) = outgoing.copied();
         migration.longest_request_ms = outgoing.longest_request_ms();
         migration.trouble = outgoing.trouble();
-        migration.paused_because = outgoing.durability.paused_because();
+        migration.paused_because = outgoing.setbacks.paused_because();
         migration.verified_bytes = outgoing.compared().address;
         migration.mismatched_bytes = outgoing.compared().mismatched;
         let last = outgoing.last();

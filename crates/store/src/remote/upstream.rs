@@ -161,24 +161,10 @@ fn difference(before: &DeviceInfo, now: &DeviceInfo) -> Option<String> {
         let (before, now) = (before.block_size_min, now.block_size_min);
         return Some(format!("its smallest block had {before} bytes and has {now}"));
     }
-    let lacks = missing(&before.features, &now.features);
+    // There is one connection to it at a time.
+    let before = Features { multi_conn: false, ..before.features };
+    let lacks: Vec<_> = before.missing_in(now.features).collect();
     (!lacks.is_empty()).then(|| format!("it no longer offers {}", lacks.join(", ")))
-}
-
-fn missing(before: &Features, now: &Features) -> Vec<&'static str> {
-    [
-        ("writing", !before.read_only, !now.read_only),
-        ("flush", before.flush, now.flush),
-        ("fua", before.fua, now.fua),
-        ("trim", before.trim, now.trim),
-        ("write zeroes", before.write_zeroes, now.write_zeroes),
-        ("fast zero", before.fast_zero, now.fast_zero),
-        ("cache", before.cache, now.cache),
-        ("block status", before.block_status, now.block_status),
-    ]
-    .into_iter()
-    .filter_map(|(name, before, now)| (before && !now).then_some(name))
-    .collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! A destination whose store fails: what it may have lost is copied and sent once more.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use blockferry_block::{Extent, Generation};
-use blockferry_control::api::PartyAddress;
 use blockferry_device::{Answer, Errno, Failure, Reply};
-use blockferry_migration::Faults;
 use blockferry_migration::digest::LEAF;
 use blockferry_migration::record::{Part, Party};
 use blockferry_store::wrap::{Faulty, Gate};
@@ -15,38 +14,23 @@ use blockferry_store::{MemoryStore, Store};
 use tempfile::TempDir;
 
 use super::*;
-use crate::program::Context;
-use crate::volume::Book;
 use crate::volume::client::ClientPath;
+use crate::volume::testing::{self, MIGRATION, TOKEN};
 
 const SIZE: u64 = 4 * LEAF;
-
-const MIGRATION: &str = "11111111111111111111111111111111";
-
-const TOKEN: &str = "2222222222222222222222222222222222222222222222222222222222222222";
 
 /// Nothing takes longer.
 const SOON: Duration = Duration::from_secs(20);
 
 struct Receiving {
     volume: Arc<Volume>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Receiving {
     /// A volume that begins to be received into this store.
     fn into(store: Arc<dyn Store>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let address = PartyAddress { nbd: "nbd://localhost".into(), control: "unix:/".into() };
-        let program = Arc::new(Context {
-            program: "target-dst",
-            boot: BootId(1 << 20),
-            state_dir: folder.path().to_owned(),
-            pool: None,
-            address,
-            token: None,
-            faults: Faults::default(),
-        });
         let first = VolumeRecord::Receiving {
             migration: MIGRATION.into(),
             token: TOKEN.into(),
@@ -56,17 +40,25 @@ impl Receiving {
             backing: "a store".into(),
             prepared: true,
         };
-        let book = Book::open(Book::path(folder.path(), "vol"), Some(first)).expect("a journal");
-        let book = book.expect("a new journal has a first record");
-        let name = "vol".parse().expect("a name");
-        let volume = Volume::open(program, name, store, book).expect("a volume");
-        Self { volume, _folder: folder }
+        let volume = testing::open(folder.path(), store, Some(first));
+        Self { volume, folder }
+    }
+
+    /// The program that has it is started again.
+    fn restarted(self) -> Self {
+        let Self { volume, folder } = self;
+        let store = Arc::clone(&volume.store);
+        drop(volume);
+        Self { volume: testing::open(folder.path(), store, None), folder }
     }
 
     async fn attach(&self) -> AttachReply {
+        self.try_to_attach().await.expect("nothing speaks against it")
+    }
+
+    async fn try_to_attach(&self) -> Step<AttachReply> {
         let (migration, token) = (MIGRATION.to_owned(), TOKEN.to_owned());
-        let request = AttachRequest { migration, token, source_boot: 7 };
-        self.volume.attach(request).await.expect("an attach is always possible")
+        self.volume.attach(AttachRequest { migration, token, source_boot: 7 }).await
     }
 
     /// Copies up to the address.
@@ -265,4 +257,48 @@ async fn i8_a_mirror_write_that_ready_overtook_is_durable_when_it_is_answered() 
     answered.expect("a mirror write below W");
     let last = flushes.lock().expect("no panic").last().copied();
     assert_eq!(last, Some(true), "nothing made it durable after it was written");
+}
+
+/// Set where the test below runs under a limit.
+const LIMITED: &str = "BLOCKFERRY_TEST_LIMITED";
+
+/// Runs a test of this file again, where no file may grow beyond a kilobyte.
+fn again_with_small_files(test: &str) {
+    let here = module_path!().split_once("::").expect("a module of this crate").1;
+    let ran = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 2; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().expect("a path"))
+        .args(["--exact", &format!("{here}::{test}")])
+        .env(LIMITED, "1")
+        .output()
+        .expect("a shell");
+    let told = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && told.contains("1 passed"), "{told}");
+}
+
+#[tokio::test]
+async fn i9_a_destination_whose_record_failed_is_attached_to_once_it_is_started_again() {
+    if std::env::var_os(LIMITED).is_none() {
+        return again_with_small_files(
+            "i9_a_destination_whose_record_failed_is_attached_to_once_it_is_started_again",
+        );
+    }
+    let receiving = Receiving::into(Arc::new(MemoryStore::new(SIZE)));
+    let epoch = receiving.attach().await.epoch;
+    receiving.copy(epoch, LEAF).await.expect("at W");
+    let mut checkpoints = 0;
+    while receiving.checkpoint(epoch).await.is_ok() {
+        checkpoints += 1;
+        assert!(checkpoints < 100, "the journal never meets the limit");
+    }
+    assert!(checkpoints > 0, "no record fits");
+    // Again and again: it does not wear off.
+    for _ in 0..2 {
+        let Err(Refused::Conflict(why)) = receiving.try_to_attach().await else {
+            panic!("what the journal holds is not known");
+        };
+        assert!(why.contains("a record failed") && why.contains("started again"), "{why}");
+    }
+    let attached = receiving.restarted().attach().await;
+    assert_eq!(attached.reserved_address, LEAF, "what the journal holds");
 }

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use blockferry_block::BootId;
 use blockferry_control::api::{PartyAddress, SendRequest, SlowDestination};
 use blockferry_device::{Device, Reply, Request};
-use blockferry_migration::Faults;
 use blockferry_migration::record::VolumeRecord;
 use blockferry_nbd_session::{Hello, Peer, Purpose};
 use blockferry_store::MemoryStore;
@@ -13,9 +11,8 @@ use blockferry_store::wrap::Gate;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use crate::program::Context;
 use crate::volume::device::VolumeDevice;
-use crate::volume::{Book, Volume};
+use crate::volume::{Volume, testing};
 
 const SIZE: u64 = 1 << 20;
 
@@ -33,21 +30,8 @@ impl Served {
     async fn begun() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store: Arc<Slow> = Arc::new(Gate::new(MemoryStore::new(SIZE), Request::is_write));
-        let address = PartyAddress { nbd: "nbd://localhost".into(), control: "unix:/".into() };
-        let program = Arc::new(Context {
-            program: "target-src",
-            boot: BootId(1 << 20),
-            state_dir: folder.path().to_owned(),
-            pool: None,
-            address,
-            token: None,
-            faults: Faults::default(),
-        });
         let first = VolumeRecord::Owner { generation: 1, size: SIZE, backing: "a store".into() };
-        let book = Book::open(Book::path(folder.path(), "vol"), Some(first)).expect("a journal");
-        let book = book.expect("a journal with a record");
-        let name = "vol".parse().expect("a name");
-        let volume = Volume::open(program, name, store.clone(), book).expect("a volume");
+        let volume = testing::open(folder.path(), store.clone(), Some(first));
         let hello = Hello { purpose: Purpose::Go, role: None, peer: Peer::Unix };
         let client = volume.connect(&hello, None).await.expect("a client");
         Self { volume, store, client, _folder: folder }
@@ -65,8 +49,8 @@ impl Served {
 
 fn send_request() -> SendRequest {
     SendRequest {
-        migration: "11".repeat(16),
-        token: "22".repeat(32),
+        migration: testing::MIGRATION.into(),
+        token: testing::TOKEN.into(),
         destination: PartyAddress { nbd: "nbd://127.0.0.1:1".into(), control: "unix:/no".into() },
         slow_destination: SlowDestination::Pause,
         term: 1,

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use blockferry_block::BootId;
-use blockferry_control::api::{AbortRequest, PartyAddress, TermRequest, VerifyRequest};
-use blockferry_migration::Faults;
+use blockferry_control::api::{AbortRequest, TermRequest, VerifyRequest};
 use blockferry_migration::record::Party;
 use blockferry_store::MemoryStore;
 use tempfile::TempDir;
@@ -13,14 +11,14 @@ use super::super::outgoing::Outgoing;
 use blockferry_migration::source::PhaseName;
 
 use super::*;
-use crate::program::Context;
-use crate::volume::Book;
+use crate::volume::testing::{self, MIGRATION, TOKEN};
 
 const SIZE: u64 = 1 << 20;
 
-const MIGRATION: &str = "11111111111111111111111111111111";
-
-const TOKEN: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+/// A volume in memory.
+fn open(folder: &TempDir, first: Option<VolumeRecord>) -> Arc<Volume> {
+    testing::open(folder.path(), Arc::new(MemoryStore::new(SIZE)), first)
+}
 
 /// A source whose destination is away.
 struct Sending {
@@ -63,23 +61,6 @@ impl Sending {
     fn term(&self) -> u64 {
         self.volume.state().migration.expect("a migration").term
     }
-}
-
-fn open(folder: &TempDir, first: Option<VolumeRecord>) -> Arc<Volume> {
-    let address = PartyAddress { nbd: "nbd://localhost".into(), control: "unix:/".into() };
-    let program = Arc::new(Context {
-        program: "target-src",
-        boot: BootId(1 << 20),
-        state_dir: folder.path().to_owned(),
-        pool: None,
-        address,
-        token: None,
-        faults: Faults::default(),
-    });
-    let book = Book::open(Book::path(folder.path(), "vol"), first).expect("a journal");
-    let name = "vol".parse().expect("a name");
-    let book = book.expect("a journal with a record");
-    Volume::open(program, name, Arc::new(MemoryStore::new(SIZE)), book).expect("a volume")
 }
 
 #[tokio::test]
