@@ -43,9 +43,10 @@ struct RunArguments {
     /// One short round with small volumes: to see that it works.
     #[arg(long)]
     quick: bool,
-    /// Where the page `benchmarks.md` and the folder `benchmarks` go.
-    #[arg(long, value_name = "DIR", default_value = "docs")]
-    out: PathBuf,
+    /// Where the page `benchmarks.md` and the folder `benchmarks` go [default: docs; target/bench
+    /// with --quick].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Where results are added [default: benchmarks/results.jsonl in DIR of --out].
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
@@ -119,8 +120,10 @@ pub fn run(cli: Cli) -> Result<bool> {
 
 fn measure(arguments: &RunArguments) -> Result<bool> {
     allow_many_files()?;
+    let by_default = if arguments.quick { "target/bench" } else { "docs" };
+    let out = arguments.out.clone().unwrap_or_else(|| by_default.into());
     let results = arguments.results.clone();
-    let results = results.unwrap_or_else(|| arguments.out.join("benchmarks/results.jsonl"));
+    let results = results.unwrap_or_else(|| out.join("benchmarks/results.jsonl"));
     if let Some(folder) = results.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
@@ -138,7 +141,7 @@ fn measure(arguments: &RunArguments) -> Result<bool> {
         quick: arguments.quick,
     };
     let failed = bench::run(&plan, &results)?;
-    report::write(&record::read_all(&[&results])?, &arguments.out, false)?;
+    report::write(&record::read_all(&[&results])?, &out, false)?;
     if failed > 0 {
         eprintln!("blockferry-bench: {failed} measurements failed: see {}", results.display());
     }

@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::MIB;
 use super::serve::WORKLOADS;
 use crate::bench::{Place, Plan, Round};
-use crate::child::Server;
+use crate::child::{Server, Usage};
 use crate::image;
 use crate::load::{Load, Pattern};
 use crate::ours::{StorageSpec, Switch, VOLUME};
@@ -41,13 +41,15 @@ pub(super) fn round(round: &mut Round<'_>) -> Result<()> {
             let folder = tempfile::tempdir_in(scratch.path())?;
             round.measure(workload.name, system, |plan| {
                 let way = Way::start(plan, system, folder.path(), source.nbd)?;
+                let before = way.usage().cpu_seconds;
                 let seen = workload.fio(way.at, VOLUME, plan.load_seconds()).run()?;
+                let between = way.usage().cpu_seconds;
                 let load = plan.load(workload.load(way.at, VOLUME));
-                let before = way.cpu_seconds();
                 let outcome = load.run(&AtomicBool::new(false))?;
+                let after = way.usage().cpu_seconds;
                 Ok(Measured::default()
-                    .with_all("fio.", seen.values(0.0))
-                    .with_all("own.", outcome.values(way.cpu_seconds() - before)))
+                    .with_all("fio.", seen.values(between - before))
+                    .with_all("own.", outcome.values(after - between)))
             })?;
         }
     }
@@ -81,12 +83,8 @@ impl Way {
         }
     }
 
-    fn cpu_seconds(&self) -> f64 {
-        self.between.as_ref().map_or(0.0, |server| server.usage().cpu_seconds)
-    }
-
-    fn resident(&self) -> f64 {
-        self.between.as_ref().map_or(0.0, |server| server.usage().resident as f64)
+    fn usage(&self) -> Usage {
+        self.between.as_ref().map_or_else(Usage::default, Server::usage)
     }
 }
 
@@ -94,9 +92,10 @@ fn many(plan: &Plan, system: &str, folder: &Path, server: SocketAddr) -> Result<
     let way = Way::start(plan, system, folder, server)?;
     let load = Load::new(way.at, VOLUME, Pattern::RandomRead, 4096);
     let load = plan.load(Load { depth: 4, connections: CLIENTS, ..load });
-    let before = way.resident();
+    let before = way.usage().resident;
     let outcome = load.run(&AtomicBool::new(false))?;
-    let grown = (way.resident() - before).max(0.0);
+    // Once the clients have gone, some of it is given back.
+    let grown = way.usage().resident_max.saturating_sub(before) as f64;
     let slowest = outcome.requests.iter().min().copied().unwrap_or_default() as f64;
     let fastest = outcome.requests.iter().max().copied().unwrap_or_default().max(1) as f64;
     Ok(Measured::default()

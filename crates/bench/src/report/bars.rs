@@ -15,6 +15,8 @@ const BAR: f64 = 16.0;
 const STEP: f64 = 21.0;
 const HEADING: f64 = 26.0;
 const BOTTOM: f64 = 58.0;
+/// A letter of a value is so wide, at most.
+const LETTER: f64 = 6.6;
 /// Room for the values behind the bars.
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
 
@@ -46,11 +48,11 @@ pub(super) fn picture(title: &str, axis: &str, groups: &[Group]) -> Document {
     document = scale.ticks().fold(document, |document, tick| {
         let x = scale.x(tick);
         let grid = vertical(x, TOP, bottom, FAINT);
-        let label = text(&number(tick), x, bottom + 16.0, 11.0).set("text-anchor", "middle");
+        let label = text(&short(tick), x, bottom + 16.0, 11.0).set("text-anchor", "middle");
         document.add(grid).add(label)
     });
     let axis = text(axis, LEFT + PLOT / 2.0, bottom + 34.0, 12.0).set("text-anchor", "middle");
-    document = document.add(axis).add(vertical(LEFT, TOP, bottom, INK));
+    document = document.add(axis);
     if groups.iter().any(|group| group.target.is_some()) {
         document = legend(document, bottom + 48.0);
     }
@@ -97,22 +99,24 @@ pub(super) fn round(pixels: f64) -> f64 {
 
 fn draw(document: Document, group: &Group, top: f64, scale: &Scale) -> Document {
     let label = text(&group.label, 16.0, top + HEADING - 9.0, 12.0).set("font-weight", "bold");
-    let mut document = document.add(label);
     let first = top + HEADING;
+    let last = first + STEP * group.bars.len() as f64 - (STEP - BAR);
+    let axis = vertical(LEFT, first - 3.0, last + 3.0, INK);
+    let mut document = document.add(label).add(axis);
+    let target = group.target.map(|target| scale.x(target));
     for (index, bar) in group.bars.iter().enumerate() {
-        document = draw_bar(document, bar, first + STEP * index as f64, scale);
+        document = draw_bar(document, bar, first + STEP * index as f64, scale, target);
     }
-    match group.target {
-        Some(target) => {
-            let last = first + STEP * group.bars.len() as f64 - (STEP - BAR) / 2.0;
-            let mark = vertical(scale.x(target), first - 3.0, last, TARGET);
+    match target {
+        Some(x) => {
+            let mark = vertical(x, first - 3.0, last + 3.0, TARGET);
             document.add(mark.set("stroke-width", 2).set("stroke-dasharray", "5 3"))
         }
         None => document,
     }
 }
 
-fn draw_bar(document: Document, bar: &Bar, y: f64, scale: &Scale) -> Document {
+fn draw_bar(document: Document, bar: &Bar, y: f64, scale: &Scale, target: Option<f64>) -> Document {
     let Spread { median, min, max } = bar.spread;
     let middle = y + BAR / 2.0;
     let label = text(&bar.label, LEFT - 8.0, middle + 4.0, 12.0).set("text-anchor", "end");
@@ -128,10 +132,10 @@ fn draw_bar(document: Document, bar: &Bar, y: f64, scale: &Scale) -> Document {
         .set("y1", middle)
         .set("y2", middle)
         .set("stroke", INK);
-    let value = text(&number(median), scale.x(max.max(median)) + 6.0, middle + 4.0, 11.0);
+    let words = number(median);
+    let at = beside(target, scale.x(max.max(median)) + 6.0, &words);
+    let value = text(&words, at, middle + 4.0, 11.0);
     let ends = [min, max].map(|end| vertical(scale.x(end), middle - 3.0, middle + 3.0, INK));
-    // A target may cross the value: it gets a white edge.
-    let value = value.set("paint-order", "stroke").set("stroke", "#ffffff").set("stroke-width", 3);
     let document = document.add(label).add(body);
     let document = if min == max {
         document
@@ -139,6 +143,25 @@ fn draw_bar(document: Document, bar: &Bar, y: f64, scale: &Scale) -> Document {
         document.add(range).add(ends[0].clone()).add(ends[1].clone())
     };
     document.add(value)
+}
+
+/// Where words that begin at `x` do not meet the mark of the target.
+fn beside(target: Option<f64>, x: f64, words: &str) -> f64 {
+    let width = LETTER * words.len() as f64;
+    match target {
+        Some(mark) if (x - 4.0..x + width + 4.0).contains(&mark) => mark + 6.0,
+        _ => x,
+    }
+}
+
+/// The value of a tick, without zeroes that say nothing.
+pub(super) fn short(value: f64) -> String {
+    let words = number(value);
+    if words.contains('.') {
+        words.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        words
+    }
 }
 
 fn legend(document: Document, y: f64) -> Document {
@@ -164,8 +187,8 @@ impl Scale {
     pub(super) fn up_to(greatest: f64) -> Self {
         let greatest = if greatest > 0.0 { greatest } else { 1.0 };
         let power = 10_f64.powf((greatest / 10.0).log10().floor());
-        let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
-        let step = steps.into_iter().find(|step| greatest / step <= 8.0).unwrap_or(power * 10.0);
+        let steps = [1.0, 2.0, 5.0, 10.0, 20.0].map(|factor| factor * power);
+        let step = steps.into_iter().find(|step| greatest / step <= 8.0).unwrap_or(power * 20.0);
         Self { step, end: (greatest / step).ceil() * step }
     }
 

@@ -53,10 +53,17 @@ pub(super) fn all(samples: &[Sample]) -> Vec<Chart> {
         ),
         serve.bars(
             "serve-cpu",
-            "The server's processor time for a request, fio",
+            "The server's processor time for a request of 4 KiB, fio",
             "microseconds",
             "fio.cpu_us",
-            |_| true,
+            four_k,
+        ),
+        serve.bars(
+            "serve-cpu-stream",
+            "The server's processor time for a request of 256 KiB, fio",
+            "microseconds",
+            "fio.cpu_us",
+            stream,
         ),
         view(Part::Copy).bars(
             "copy",

@@ -265,6 +265,7 @@ const fn columns(part: Part) -> &'static [&'static str] {
             "fio.iops",
             "fio.mbps",
             "fio.p99_us",
+            "fio.cpu_us",
             "own.iops",
             "own.mbps",
             "own.p99_us",

@@ -3,8 +3,7 @@
 use svg::Document;
 use svg::node::element::{Polyline, Rectangle};
 
-use super::bars::{Scale, blank, heading, round, text, vertical};
-use super::format::number;
+use super::bars::{Scale, blank, heading, round, short, text, vertical};
 use crate::requests::STEP;
 
 const WIDTH: f64 = 860.0;
@@ -120,7 +119,7 @@ fn axes(document: Document, frame: &Frame, top: f64, bottom: f64) -> Document {
             .set("y1", round(y))
             .set("y2", round(y))
             .set("stroke", GRID);
-        let label = text(&number(rate), LEFT - 6.0, y + 4.0, 11.0).set("text-anchor", "end");
+        let label = text(&short(rate), LEFT - 6.0, y + 4.0, 11.0).set("text-anchor", "end");
         document = document.add(line).add(label);
     }
     let middle = top + PANEL / 2.0;
