@@ -1,0 +1,103 @@
+//! Copying a volume that nobody uses from one server to another.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{MIB, OURS};
+use crate::bench::{Place, Plan, Round};
+use crate::child::{self, Server};
+use crate::controller::Move;
+use crate::image;
+use crate::ours::{StorageSpec, VOLUME};
+use crate::peers::Peer;
+use crate::record::Measured;
+
+/// A copy that takes longer is given up.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// `cp` is the floor: two copies of each byte, and nothing between.
+const SYSTEMS: [&str; 4] = ["cp", "nbdcopy", "qemu-img convert", OURS];
+
+pub(super) fn round(round: &mut Round<'_>) -> Result<()> {
+    for place in Place::ALL {
+        let scratch = round.plan.scratch(place)?;
+        let source = scratch.path().join("source");
+        let size = round.plan.amount(2048, 256) * MIB;
+        image::random(&source, size)?;
+        for system in round.in_turn(&SYSTEMS) {
+            // What the copy before has left goes first, with its pages.
+            let folder = tempfile::tempdir_in(scratch.path())?;
+            round.measure(place.name(), system, |plan| {
+                copy(plan, system, &source, folder.path(), size)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(plan: &Plan, system: &str, source: &Path, folder: &Path, size: u64) -> Result<Measured> {
+    let destination = folder.join("destination");
+    match system {
+        "cp" => {
+            let mut command = Command::new("cp");
+            command.args(["--sparse=never", "--reflink=never"]).arg(source).arg(&destination);
+            timed(&mut command)
+        }
+        OURS => ours(plan, source, folder),
+        _ => {
+            image::empty(&destination, size)?;
+            let (_from, from) = Peer::NbdkitFile.serve(source, &folder.join("from.log"))?;
+            let (_to, to) = Peer::NbdkitFile.serve(&destination, &folder.join("to.log"))?;
+            timed(&mut between_servers(system, from, to))
+        }
+    }
+}
+
+/// A peer's command that copies from one server to another.
+pub(super) fn between_servers(system: &str, from: SocketAddr, to: SocketAddr) -> Command {
+    let uris = [from, to].map(|server| format!("nbd://{server}"));
+    let mut command = match system {
+        "nbdcopy" => Command::new("nbdcopy"),
+        _ => {
+            let mut command = Command::new("qemu-img");
+            command.args(["convert", "-n", "-f", "raw", "-O", "raw"]);
+            command
+        }
+    };
+    command.args(uris);
+    command
+}
+
+pub(super) fn timed(command: &mut Command) -> Result<Measured> {
+    let begun = Instant::now();
+    child::run(command)?;
+    Ok(Measured::default().with("seconds", begun.elapsed().as_secs_f64()))
+}
+
+fn ours(plan: &Plan, image: &Path, folder: &Path) -> Result<Measured> {
+    let source = StorageSpec::source(&plan.bin, folder.join("a"), image).start()?;
+    let destination = StorageSpec::destination(&plan.bin, folder.join("b")).start()?;
+    let way = Move {
+        bin: &plan.bin,
+        volume: VOLUME,
+        from: source.control,
+        to: destination.control,
+        switch: None,
+        more: &[],
+        folder,
+        longest: LONGEST,
+    };
+    let moved = way.run()?;
+    let all: [Server; 2] = [source.server, destination.server];
+    drop(all);
+    Ok(moved.map_or_else(|| Measured::note(no_end(LONGEST)), |moved| moved.measured()))
+}
+
+/// The remark on what was given up.
+pub(super) fn no_end(longest: Duration) -> String {
+    format!("no end in {} s", longest.as_secs())
+}
