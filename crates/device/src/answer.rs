@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use crate::{Failure, Reply};
 
 /// What becomes of a request.
-type Outcome = Result<Reply, Failure>;
+pub type Outcome = Result<Reply, Failure>;
 
 /// The answer to a [`Request`](crate::Request): a future that costs no memory of its own where the
 /// outcome is known when the call returns.
@@ -29,17 +29,6 @@ impl Answer {
     /// An outcome that a future brings.
     pub fn later(future: impl Future<Output = Outcome> + Send + 'static) -> Self {
         Self(State::Later(Box::pin(future)))
-    }
-
-    /// The outcome, if it was known when the call returned; else the answer, unchanged.
-    ///
-    /// # Errors
-    /// The answer that has yet to come.
-    pub fn into_ready(self) -> Result<Outcome, Self> {
-        match self.0 {
-            State::Ready(outcome) => Ok(outcome),
-            state => Err(Self(state)),
-        }
     }
 }
 

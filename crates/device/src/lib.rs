@@ -13,7 +13,7 @@ mod zeroes;
 
 use std::sync::Arc;
 
-pub use answer::Answer;
+pub use answer::{Answer, Outcome};
 pub use failure::{Errno, Failure};
 pub use info::{DeviceInfo, Features, PAYLOAD_MAX};
 pub use request::{ReadPart, Reply, Request, Segment, SegmentState};
@@ -31,6 +31,14 @@ pub trait Device: Send + Sync + 'static {
     /// Executes the request. Work may begin before the answer is first polled; dropping the answer
     /// does not cancel it.
     fn call(&self, request: Request) -> Answer;
+
+    /// Executes the request if that takes no waiting.
+    ///
+    /// # Errors
+    /// The request, untouched, for [`Device::call`].
+    fn call_now(&self, request: Request) -> Result<Outcome, Request> {
+        Err(request)
+    }
 }
 
 impl<D: Device + ?Sized> Device for Arc<D> {
@@ -40,5 +48,9 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn call(&self, request: Request) -> Answer {
         (**self).call(request)
+    }
+
+    fn call_now(&self, request: Request) -> Result<Outcome, Request> {
+        (**self).call_now(request)
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use blockferry_block::Extent;
 use blockferry_device::{
-    Answer, Device, DeviceInfo, Errno, Failure, Features, PAYLOAD_MAX, ReadPart, Reply, Request,
-    SegmentState,
+    Answer, Device, DeviceInfo, Errno, Failure, Features, Outcome, PAYLOAD_MAX, ReadPart, Reply,
+    Request, SegmentState,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -161,6 +161,10 @@ impl Device for MemoryStore {
 
     fn call(&self, request: Request) -> Answer {
         Answer::ready(self.answer(request))
+    }
+
+    fn call_now(&self, request: Request) -> Result<Outcome, Request> {
+        Ok(self.answer(request))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use blockferry_device::{Answer, Device, DeviceInfo, Reply, Request};
+use blockferry_device::{Answer, Device, DeviceInfo, Outcome, Reply, Request};
 use blockferry_nbd_session::{Role, RoleClaim};
 
 use super::client::ClientPath;
@@ -51,45 +51,16 @@ impl VolumeDevice {
     }
 }
 
-impl VolumeDevice {
-    /// A request that has entered the plain way.
-    fn plain(&self, request: Request) -> Answer {
-        match self.shared.volume.store.call(request).into_ready() {
-            Ok(outcome) => {
-                self.shared.leave_plain();
-                Answer::ready(outcome)
-            }
-            Err(answer) => {
-                let entered = Entered(Arc::clone(&self.shared));
-                Answer::later(async move {
-                    let _entered = entered;
-                    answer.await
-                })
-            }
-        }
-    }
-}
-
-/// A request on the plain way that waits for the store.
-struct Entered(Arc<Shared>);
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.0.leave_plain();
-    }
-}
-
 impl Device for VolumeDevice {
     fn info(&self) -> &DeviceInfo {
         &self.info
     }
 
     fn call(&self, request: Request) -> Answer {
-        if let Use::Client(_) = self.shared.purpose
-            && self.shared.connection.enter_plain(&self.shared.volume.plain)
-        {
-            return self.plain(request);
-        }
+        let request = match self.call_now(request) {
+            Ok(outcome) => return Answer::ready(outcome),
+            Err(request) => request,
+        };
         let shared = Arc::clone(&self.shared);
         Answer::later(async move {
             let Some(_running) = shared.connection.enter() else {
@@ -114,18 +85,22 @@ impl Device for VolumeDevice {
             }
         })
     }
+
+    /// A client's request while nobody migrates.
+    fn call_now(&self, request: Request) -> Result<Outcome, Request> {
+        let Shared { volume, connection, purpose } = &*self.shared;
+        if !matches!(purpose, Use::Client(_)) {
+            return Err(request);
+        }
+        let Some(_entered) = connection.enter_plain(&volume.plain) else { return Err(request) };
+        volume.store.call_now(request)
+    }
 }
 
 fn empty(request: &Request) -> Reply {
     match request {
         Request::Read { .. } => Reply::Read(Vec::new()),
         _ => Reply::Done,
-    }
-}
-
-impl Shared {
-    fn leave_plain(&self) {
-        self.connection.leave_plain(&self.volume.plain);
     }
 }
 

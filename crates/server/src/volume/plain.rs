@@ -1,9 +1,10 @@
-//! Serving while there is no migration: requests go to the store and nowhere else.
+//! Serving while there is no migration: what the store can execute at once goes there and nowhere else.
 //!
-//! The owner's machine has to know of every update once a migration begins, since a claim waits for
-//! those that are applied at the source alone (I5). Until then nobody asks it, and a client's request
-//! costs no more than a count. A migration closes this way first: from then on requests take the
-//! machine's, and when those counted here have ended it begins. No client waits for that.
+//! The owner's machine has to know of every update that is under way when a migration begins, since a
+//! claim waits for those that are applied at the source alone (I5), and for no others. What has to wait
+//! for the store is on its record, migration or not (D1.4). What need not wait has ended before anybody
+//! could ask, so it costs no more than a count. A migration closes this way first, and then waits for
+//! the few that are in the middle of a system call; clients wait for nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,23 +40,16 @@ pub(super) struct PlainRequests {
 
 impl PlainRequests {
     /// Counts a request in, if the way is open and the connection is not fenced.
-    pub(super) fn enter(&self, way: &PlainWay, fenced: &AtomicBool) -> bool {
+    pub(super) fn enter<'a>(
+        &'a self,
+        way: &'a PlainWay,
+        fenced: &'a AtomicBool,
+    ) -> Option<OnPlainWay<'a>> {
         self.count.fetch_add(1, Ordering::SeqCst);
+        let entered = OnPlainWay { requests: self, way, fenced };
         // Counted first and checked afterwards: whoever closes the way, or fences, either sees the
         // request or stops it.
-        let enters = way.is_open() && !fenced.load(Ordering::SeqCst);
-        if !enters {
-            self.leave(way, fenced);
-        }
-        enters
-    }
-
-    /// A request that entered has ended.
-    pub(super) fn leave(&self, way: &PlainWay, fenced: &AtomicBool) {
-        let was_last = self.count.fetch_sub(1, Ordering::SeqCst) == 1;
-        if was_last && (!way.is_open() || fenced.load(Ordering::SeqCst)) {
-            self.none.notify_waiters();
-        }
+        entered.may_go_on().then_some(entered)
     }
 
     /// Waits until none is under way. The way is closed, or the connection fenced.
@@ -67,6 +61,28 @@ impl PlainRequests {
                 return;
             }
             none.await;
+        }
+    }
+}
+
+/// A request on the plain way, until it is dropped.
+pub(super) struct OnPlainWay<'a> {
+    requests: &'a PlainRequests,
+    way: &'a PlainWay,
+    fenced: &'a AtomicBool,
+}
+
+impl OnPlainWay<'_> {
+    fn may_go_on(&self) -> bool {
+        self.way.is_open() && !self.fenced.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for OnPlainWay<'_> {
+    fn drop(&mut self) {
+        let was_last = self.requests.count.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && !self.may_go_on() {
+            self.requests.none.notify_waiters();
         }
     }
 }

@@ -10,7 +10,7 @@ use blockferry_nbd_session::Role;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::plain::{PlainRequests, PlainWay};
+use super::plain::{OnPlainWay, PlainRequests, PlainWay};
 
 /// One connection.
 #[derive(Debug)]
@@ -31,13 +31,8 @@ pub(crate) struct Running<'a>(&'a Connection);
 
 impl Connection {
     /// Counts a request in that goes straight to the store, where that is the way.
-    pub(super) fn enter_plain(&self, way: &PlainWay) -> bool {
+    pub(super) fn enter_plain<'a>(&'a self, way: &'a PlainWay) -> Option<OnPlainWay<'a>> {
         self.plain.enter(way, &self.fenced)
-    }
-
-    /// Such a request has ended.
-    pub(super) fn leave_plain(&self, way: &PlainWay) {
-        self.plain.leave(way, &self.fenced);
     }
 
     fn is_fenced(&self) -> bool {
@@ -204,12 +199,12 @@ mod tests {
         let (sessions, way) = (Sessions::default(), PlainWay::default());
         way.open();
         let old = sessions.open(Role::Client, SESSION, Generation(1)).expect("not fenced");
-        assert!(old.enter_plain(&way));
+        let running = old.enter_plain(&way).expect("not fenced");
         let mut fence = std::pin::pin!(sessions.fence(SESSION, Generation(2)));
         let pending = futures_util::poll!(fence.as_mut()).is_pending();
         assert!(pending, "a request of the old generation is under way");
-        assert!(!old.enter_plain(&way), "a fenced connection took a request");
-        old.leave_plain(&way);
+        assert!(old.enter_plain(&way).is_none(), "a fenced connection took a request");
+        drop(running);
         fence.await;
     }
 

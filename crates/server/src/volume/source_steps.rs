@@ -14,7 +14,6 @@ use blockferry_control::api::{
 use blockferry_migration::record::{Part, Party, VolumeRecord, VolumeState};
 use blockferry_migration::source::{Attachment, PhaseName, SessionKey, Source};
 use blockferry_nbd_session::Role;
-use tokio::time::timeout;
 
 use super::activity::{self, ActivityFile};
 use super::mirror_out::{self, MirrorLane};
@@ -33,9 +32,6 @@ const ATTACH_WAIT: Duration = Duration::from_secs(10);
 /// Clients of a source that was restarted come back within this time: a path that nobody uses looks
 /// every 5 s whether its server is there again.
 const RETURN_MAX: Duration = Duration::from_secs(10);
-
-/// A migration begins only when the requests of before have ended, which takes no longer than this.
-const PLAIN_MAX: Duration = Duration::from_secs(10);
 
 /// How often a condition that nothing announces is looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -94,13 +90,7 @@ impl Volume {
                     },
                     throttle: request.slow_destination == SlowDestination::Throttle,
                 };
-                let closed = timeout(PLAIN_MAX, Closed::wait(self)).await.map_err(|_| {
-                    let seconds = PLAIN_MAX.as_secs();
-                    Refused::conflict(format!(
-                        "a request to the volume takes longer than {seconds} s; begin again when \
-                         its disk answers"
-                    ))
-                })?;
+                let closed = Closed::wait(self).await;
                 // Before the record: what cannot be kept is not begun.
                 self.remove_activity_log().await;
                 let log = ActivityFile::create(self.activity_path())?;

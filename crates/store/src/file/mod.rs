@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blockferry_block::{Extent, VolumeName};
-use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Reply, Request};
+use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Outcome, Reply, Request};
 use bytes::Bytes;
 
 use self::image::Image;
@@ -88,22 +88,20 @@ impl FileStore {
         Self { info, image: Arc::new(image), pool: Pool::new() }
     }
 
-    fn read(&self, extent: Extent, dont_fragment: bool) -> Answer {
-        if extent.len() <= INLINE_READ_MAX
-            && let Some(data) = self.image.read_cached(extent)
-        {
-            return Answer::ready(Ok(image::one_part(data)));
-        }
-        self.blocking(move |image| image.read(extent, dont_fragment))
+    fn read_now(&self, extent: Extent) -> Option<Outcome> {
+        let small = extent.len() <= INLINE_READ_MAX;
+        let data = small.then(|| self.image.read_cached(extent))??;
+        Some(Ok(image::one_part(data)))
+    }
+
+    fn write_now(&self, offset: u64, data: &[u8], fua: bool) -> Option<Outcome> {
+        let now = !fua
+            && data.len() <= INLINE_WRITE_MAX
+            && self.image.writes_without_reading(offset, data);
+        now.then(|| self.image.write(offset, data).map(|()| Reply::Done))
     }
 
     fn write(&self, offset: u64, data: Bytes, fua: bool) -> Answer {
-        if !fua
-            && data.len() <= INLINE_WRITE_MAX
-            && self.image.writes_without_reading(offset, &data)
-        {
-            return Answer::ready(self.image.write(offset, &data).map(|()| Reply::Done));
-        }
         self.blocking(move |image| {
             match fua {
                 true => image.write_durably(offset, &data),
@@ -147,11 +145,14 @@ impl Device for FileStore {
     }
 
     fn call(&self, request: Request) -> Answer {
-        if let Err(failure) = self.info.check(&request) {
-            return Answer::ready(Err(failure));
-        }
+        let request = match self.call_now(request) {
+            Ok(outcome) => return Answer::ready(outcome),
+            Err(request) => request,
+        };
         match request {
-            Request::Read { extent, dont_fragment } => self.read(extent, dont_fragment),
+            Request::Read { extent, dont_fragment } => {
+                self.blocking(move |image| image.read(extent, dont_fragment))
+            }
             Request::Write { offset, data, fua } => self.write(offset, data, fua),
             Request::WriteZeroes { extent, fua, no_hole, fast_zero } => {
                 self.zero(extent, Zeroing { keep_allocated: no_hole, only_fast: fast_zero }, fua)
@@ -165,6 +166,18 @@ impl Device for FileStore {
             }
             Request::BlockStatus { extent, one } => self.block_status(extent, one),
         }
+    }
+
+    fn call_now(&self, request: Request) -> Result<Outcome, Request> {
+        if let Err(failure) = self.info.check(&request) {
+            return Ok(Err(failure));
+        }
+        let outcome = match request {
+            Request::Read { extent, .. } => self.read_now(extent),
+            Request::Write { offset, ref data, fua } => self.write_now(offset, data, fua),
+            _ => None,
+        };
+        outcome.ok_or(request)
     }
 }
 
