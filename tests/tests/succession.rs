@@ -10,6 +10,7 @@ use blockferry_tests::cast::{
     Cluster, RawClient, Replies, Switch, SwitchSpec, VOLUME, binary, connect, load, moves_on,
     until, until_within,
 };
+use serde_json::Value;
 
 /// A request that takes longer has not just been delayed.
 const DELAY_MAX: Duration = Duration::from_secs(20);
@@ -121,10 +122,8 @@ async fn an_address_that_is_taken_while_the_service_restarts_costs_no_client_and
     std::fs::remove_file(&socket).expect("the switch's socket");
     std::fs::write(&socket, "in the way").expect("a file");
     assert!(service.switch.job("restart").await, "systemd restarts it");
-    let shut =
-        async || service.switch.status().await.map(|status| status["keeper"]["shut"].clone());
     let why = until("the switch says that it is shut", async || {
-        shut().await?.as_str().map(str::to_owned)
+        shut(&service).await?.as_str().map(str::to_owned)
     })
     .await;
     assert!(why.contains(socket.to_str().expect("UTF-8")) && why.contains("no socket"), "{why}");
@@ -133,8 +132,14 @@ async fn an_address_that_is_taken_while_the_service_restarts_costs_no_client_and
     assert!(service.switch.job("restart").await, "systemd restarts it again, without a listener");
     moves_on(&load).await;
     std::fs::remove_file(&socket).expect("what was in the way");
-    until("the switch is open", async || shut().await.filter(serde_json::Value::is_null)).await;
+    let open = async || shut(&service).await.filter(Value::is_null);
+    until("the switch is open", open).await;
     service.ends_clean(load).await;
+}
+
+/// Why no new client can connect, in the switch's own words.
+async fn shut(service: &Service) -> Option<Value> {
+    service.switch.status().await.map(|status| status["keeper"]["shut"].clone())
 }
 
 #[tokio::test(flavor = "multi_thread")]
