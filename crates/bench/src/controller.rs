@@ -18,6 +18,17 @@ use crate::requests::Span;
 /// How often the memory of the running controller is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Numbers of the report that are kept as they are.
+const REPORTED: [&str; 7] = [
+    "flush_seconds",
+    "passes",
+    "cutover_ms",
+    "longest_request_ms",
+    "copied_bytes",
+    "mirrored_bytes",
+    "resynced_bytes",
+];
+
 /// Whom to move a volume between, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Move<'a> {
@@ -103,7 +114,7 @@ impl Moved {
         let mut measured = Measured::default()
             .with("seconds", self.seconds)
             .with("copy_seconds", self.phase("copy"));
-        for field in ["flush_seconds", "passes", "cutover_ms"] {
+        for field in REPORTED {
             if let Some(value) = self.number(field) {
                 measured = measured.with(field, value);
             }

@@ -2,7 +2,7 @@
 //!
 //! Everything that is measured is another process, ours as well as the peers', so that none of them
 //! is favoured; rounds are interleaved, and figures are compared within their round. Results are kept
-//! as JSON lines, from which the page and its charts can be made again ([`report`]).
+//! as JSON lines, from which the page and its charts can be made again.
 //!
 //! It judges nothing but figures: that no data was lost is for the tests to prove.
 

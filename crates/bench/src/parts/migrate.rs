@@ -112,8 +112,7 @@ fn judge(ended: Ended, requests: &[Finished]) -> Measured {
         .with("longest_ms", during.longest_ms)
         .with("client_share", during.iops / full)
         .with("worst_second_share", worst_second(requests, span) / full)
-        .with("shown_before_seconds", BEFORE_SECONDS)
-        .with("shown_during_seconds", span.seconds());
+        .with("shown_before_seconds", BEFORE_SECONDS);
     if let Some(cutover) = cutover {
         let times = overlapping(requests, cutover);
         let longest = times.iter().copied().fold(0.0, f64::max);

@@ -35,7 +35,8 @@ pub(super) struct Group {
 /// One system.
 pub(super) struct Bar {
     pub(super) label: String,
-    pub(super) spread: Spread,
+    /// Its figure, or in words why it has none.
+    pub(super) value: Result<Spread, String>,
     pub(super) color: &'static str,
 }
 
@@ -117,9 +118,15 @@ fn draw(document: Document, group: &Group, top: f64, scale: &Scale) -> Document 
 }
 
 fn draw_bar(document: Document, bar: &Bar, y: f64, scale: &Scale, target: Option<f64>) -> Document {
-    let Spread { median, min, max } = bar.spread;
     let middle = y + BAR / 2.0;
     let label = text(&bar.label, LEFT - 8.0, middle + 4.0, 12.0).set("text-anchor", "end");
+    let Spread { median, min, max } = match &bar.value {
+        Ok(spread) => *spread,
+        Err(words) => {
+            let at = beside(target, LEFT + 6.0, words);
+            return document.add(label).add(text(words, at, middle + 4.0, 11.0));
+        }
+    };
     let body = Rectangle::new()
         .set("x", LEFT)
         .set("y", y)
@@ -178,7 +185,8 @@ pub(super) struct Scale {
 
 impl Scale {
     fn over(groups: &[Group]) -> Self {
-        let bars = groups.iter().flat_map(|group| &group.bars).map(|bar| bar.spread.max);
+        let bars =
+            groups.iter().flat_map(|group| &group.bars).flat_map(|bar| &bar.value).map(|v| v.max);
         let targets = groups.iter().filter_map(|group| group.target);
         Self::up_to(bars.chain(targets).fold(0.0, f64::max))
     }
@@ -228,14 +236,16 @@ mod tests {
     #[test]
     fn every_system_and_its_value_is_written() {
         let spread = Spread { median: 1500.0, min: 1000.0, max: 2000.0 };
-        let bar = |label: &str| Bar { label: label.into(), spread, color: "#000000" };
+        let bar = |label: &str| Bar { label: label.into(), value: Ok(spread), color: "#000000" };
+        let endless = Bar { value: Err("no end in 40 s".into()), ..bar("endless") };
         let group = Group {
             label: "reads".into(),
-            bars: vec![bar("ours"), bar("<theirs>")],
+            bars: vec![bar("ours"), bar("<theirs>"), endless],
             target: Some(1800.0),
         };
         let text = picture("Rate", "IOPS", &[group]).to_string();
-        for word in ["reads", "ours", "&lt;theirs&gt;", "1,500", "IOPS", "target"] {
+        for word in ["reads", "ours", "&lt;theirs&gt;", "1,500", "no end in 40 s", "IOPS", "target"]
+        {
             assert!(text.contains(word), "{word} is not in {text}");
         }
     }

@@ -175,8 +175,11 @@ impl View<'_> {
         let peers: Vec<&str> =
             systems.iter().filter(|(rank, _)| *rank == 1).map(|(_, s)| *s).collect();
         let bar = |&(_, system): &(u8, &str)| {
-            let spread = self.spread(case, system, figure)?;
-            Some(Bar { label: system.to_owned(), spread, color: color(system, &peers) })
+            let value = match self.spread(case, system, figure) {
+                Some(spread) => Ok(spread),
+                None => Err(self.why_not(case, system)?),
+            };
+            Some(Bar { label: system.to_owned(), value, color: color(system, &peers) })
         };
         let bars = systems.iter().filter_map(bar).collect();
         Group { label: case.to_owned(), bars, target: self.target(case, figure) }
@@ -185,6 +188,13 @@ impl View<'_> {
     fn spread(&self, case: &str, system: &str, figure: &str) -> Option<Spread> {
         let samples = self.of_part().filter(|s| s.case == case && s.system == system);
         Spread::of(samples.filter_map(|sample| sample.measured.values.get(figure).copied()))
+    }
+
+    /// The remark on a system that has no figure; what has failed says more in the table.
+    fn why_not(&self, case: &str, system: &str) -> Option<String> {
+        let mut samples = self.of_part().filter(|s| s.case == case && s.system == system);
+        let note = samples.find_map(|sample| sample.measured.note.as_deref())?;
+        Some(note.split_once(':').map_or(note, |(word, _)| word).to_owned())
     }
 
     /// Where the target of the case's line lies: it is a ratio to the median of the peer, or a figure.
@@ -213,8 +223,8 @@ impl View<'_> {
         figures: &[(&str, &str)],
     ) -> Option<Chart> {
         let bar = |&(figure, label): &(&str, &str)| {
-            let spread = self.spread(case, OURS, figure)?;
-            Some(Bar { label: label.to_owned(), spread, color: OUR_COLOR })
+            let value = Ok(self.spread(case, OURS, figure)?);
+            Some(Bar { label: label.to_owned(), value, color: OUR_COLOR })
         };
         let bars: Vec<Bar> = figures.iter().filter_map(bar).collect();
         if bars.is_empty() {
