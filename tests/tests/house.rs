@@ -77,6 +77,25 @@ fn pure_crates_name_no_clock_no_socket_no_file_and_no_thread() -> Result<()> {
 }
 
 #[test]
+fn records_are_made_without_a_runtime_and_by_the_files_they_are_given() -> Result<()> {
+    let workspace = Workspace::load()?;
+    for package in ["blockferry-journal", "blockferry-records"] {
+        let linked = workspace.links(package);
+        assert!(!linked.contains("tokio"), "{package} links tokio");
+        let ours: Vec<_> = linked.iter().filter(|name| name.starts_with("blockferry-")).collect();
+        let allowed = ["blockferry-block", "blockferry-journal", "blockferry-migration"];
+        assert!(
+            ours.iter().all(|name| allowed.contains(&name.as_str())),
+            "{package} links {ours:?}"
+        );
+    }
+    let files = tree::rust_files()?;
+    let sources = files.iter().filter(|file| file.path.starts_with("crates/records/src/"));
+    assert_nowhere(sources, &IMPURE_PATHS);
+    Ok(())
+}
+
+#[test]
 fn the_protocols_know_neither_stores_nor_servers() -> Result<()> {
     let workspace = Workspace::load()?;
     for package in ["blockferry-nbd-wire", "blockferry-migration"] {

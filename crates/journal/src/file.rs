@@ -1,54 +1,48 @@
 //! The journal's file: locking, creating, appending and replacing it so that what was promised
 //! survives the loss of power.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::files::{Files, OpenFile};
 use crate::header::Header;
 use crate::{JOURNAL_MAX, JournalError};
 
 /// The open file and its lock. The lock is a file of its own beside it, since a compaction replaces
 /// the journal's file by another.
 #[derive(Debug)]
-pub(crate) struct JournalFile {
+pub(crate) struct JournalFile<F: Files> {
+    files: F,
     path: PathBuf,
-    file: File,
-    _lock: File,
+    file: F::File,
+    _lock: F::Lock,
 }
 
 /// A complete new content that has yet to take the old one's place.
-pub(crate) struct Staged(File);
+pub(crate) struct Staged<F: Files>(F::File);
 
-impl JournalFile {
+impl<F: Files> JournalFile<F> {
     /// Locks and opens the journal; an empty one is created where there is none.
-    pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
-        let lock = lock(path)?;
+    pub(crate) fn open(files: F, path: &Path) -> Result<Self, JournalError> {
+        let lock = lock(&files, path)?;
         let new = sibling(path, "new");
-        remove_if_present(&new).map_err(failed(path, "remove an unfinished compaction"))?;
-        if !path.try_exists().map_err(failed(path, "look for it"))? {
-            create(path)?;
+        remove_if_present(&files, &new).map_err(failed(path, "remove an unfinished compaction"))?;
+        if !files.exists(path).map_err(failed(path, "look for it"))? {
+            create(&files, path)?;
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(failed(path, "open it"))?;
-        sync_directory(path)?;
-        Ok(Self { path: path.to_owned(), file, _lock: lock })
+        let file = files.open(path).map_err(failed(path, "open it"))?;
+        sync_folder(&files, path)?;
+        Ok(Self { files, path: path.to_owned(), file, _lock: lock })
     }
 
     /// The whole content.
     pub(crate) fn read_all(&self) -> Result<Vec<u8>, JournalError> {
-        let length = self.file.metadata().map_err(self.failed("ask its length"))?.len();
+        let length = self.file.length().map_err(self.failed("ask its length"))?;
         if length > JOURNAL_MAX {
             let reason = format!("it has {length} bytes, more than the {JOURNAL_MAX} allowed");
             return Err(JournalError::NotAJournal { path: self.path.clone(), reason });
         }
-        let mut content = Vec::new();
-        (&self.file).take(JOURNAL_MAX).read_to_end(&mut content).map_err(self.failed("read it"))?;
-        Ok(content)
+        self.file.read_all(JOURNAL_MAX).map_err(self.failed("read it"))
     }
 
     /// Makes what was read the truth: cuts what follows the last frame, and writes that frame
@@ -56,95 +50,74 @@ impl JournalFile {
     /// although the page cache shows it, and the kernel does not write a page twice unasked.
     pub(crate) fn settle(&self, offset: u64, last_frame: &[u8]) -> Result<(), JournalError> {
         let end = offset + last_frame.len() as u64;
-        self.file.set_len(end).map_err(self.failed("cut its torn end"))?;
+        self.file.set_length(end).map_err(self.failed("cut its torn end"))?;
         self.append(offset, last_frame)
     }
 
     /// Writes the frame at the end, durably.
     pub(crate) fn append(&self, end: u64, frame: &[u8]) -> Result<(), JournalError> {
-        self.file.write_all_at(frame, end).map_err(self.failed("append to it"))?;
+        self.file.write_at(frame, end).map_err(self.failed("append to it"))?;
         self.file.sync_data().map_err(self.failed("make it durable"))
     }
 
     /// Writes a new content beside the journal, durably.
-    pub(crate) fn stage(&self, content: &[u8]) -> Result<Staged, JournalError> {
-        write_new(&self.path, content).map(Staged)
+    pub(crate) fn stage(&self, content: &[u8]) -> Result<Staged<F>, JournalError> {
+        write_new(&self.files, &self.path, content).map(Staged)
     }
 
     /// Puts the staged content in the journal's place.
-    pub(crate) fn replace(&mut self, staged: Staged) -> Result<(), JournalError> {
-        put_in_place(&self.path)?;
+    pub(crate) fn replace(&mut self, staged: Staged<F>) -> Result<(), JournalError> {
+        put_in_place(&self.files, &self.path)?;
         self.file = staged.0;
         Ok(())
     }
 
-    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> JournalError + use<> {
+    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> JournalError + use<F> {
         failed(&self.path, action)
     }
 }
 
 /// Creates an empty journal. It gets its name only once it is whole, so no crash leaves a file
 /// without a header.
-fn create(path: &Path) -> Result<(), JournalError> {
-    write_new(path, &Header { first_sequence: 1 }.encode())?;
-    put_in_place(path)
+fn create<F: Files>(files: &F, path: &Path) -> Result<(), JournalError> {
+    write_new(files, path, &Header { first_sequence: 1 }.encode())?;
+    put_in_place(files, path)
 }
 
-fn write_new(path: &Path, content: &[u8]) -> Result<File, JournalError> {
+fn write_new<F: Files>(files: &F, path: &Path, content: &[u8]) -> Result<F::File, JournalError> {
     let new = sibling(path, "new");
     let write = || {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(content)?;
+        let file = files.create(&new)?;
+        file.write_at(content, 0)?;
         file.sync_all()?;
         Ok(file)
     };
     write().map_err(|error| {
         // What is left of it is removed at the next open at the latest.
-        let _ = std::fs::remove_file(&new);
+        let _ = files.remove(&new);
         failed(path, "write its new content")(error)
     })
 }
 
-fn put_in_place(path: &Path) -> Result<(), JournalError> {
-    std::fs::rename(sibling(path, "new"), path)
+fn put_in_place<F: Files>(files: &F, path: &Path) -> Result<(), JournalError> {
+    files
+        .rename(&sibling(path, "new"), path)
         .map_err(failed(path, "put its new content in place"))?;
-    sync_directory(path)
+    sync_folder(files, path)
 }
 
 /// A name in a directory is durable only once the directory is.
-fn sync_directory(path: &Path) -> Result<(), JournalError> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed(path, "make its directory durable"))
+fn sync_folder<F: Files>(files: &F, path: &Path) -> Result<(), JournalError> {
+    files.sync_folder_of(path).map_err(failed(path, "make its directory durable"))
 }
 
-fn lock(path: &Path) -> Result<File, JournalError> {
-    let lock = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(sibling(path, "lock"))
-        .map_err(failed(path, "create its lock file"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(JournalError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(failed(path, "lock it")(error)),
-    }
+fn lock<F: Files>(files: &F, path: &Path) -> Result<F::Lock, JournalError> {
+    let locked = files.lock(&sibling(path, "lock")).map_err(failed(path, "lock it"))?;
+    locked.ok_or_else(|| JournalError::Locked { path: path.to_owned() })
 }
 
-fn remove_if_present(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
+fn remove_if_present<F: Files>(files: &F, path: &Path) -> io::Result<()> {
+    match files.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -164,14 +137,14 @@ fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Journa
 }
 
 #[cfg(test)]
-impl JournalFile {
+impl JournalFile<crate::OsFiles> {
     /// Lets the next writes go to another file, to see what a failing disk does.
-    pub(crate) fn exchange_for_test(&mut self, path: &Path) -> File {
-        let other = OpenOptions::new().write(true).open(path).unwrap();
+    pub(crate) fn exchange_for_test(&mut self, path: &Path) -> std::fs::File {
+        let other = std::fs::OpenOptions::new().write(true).open(path).unwrap();
         std::mem::replace(&mut self.file, other)
     }
 
-    pub(crate) fn restore_for_test(&mut self, file: File) {
+    pub(crate) fn restore_for_test(&mut self, file: std::fs::File) {
         self.file = file;
     }
 }

@@ -13,6 +13,7 @@
 
 mod error;
 mod file;
+mod files;
 mod frame;
 mod header;
 mod replay;
@@ -27,6 +28,7 @@ use crate::file::JournalFile;
 use crate::header::Header;
 
 pub use error::JournalError;
+pub use files::{Files, OpenFile, OsFiles};
 pub use frame::PAYLOAD_MAX;
 pub use replay::TornTail;
 
@@ -34,11 +36,12 @@ pub use replay::TornTail;
 /// it long before; reaching this is a defect that shall not eat the machine's memory.
 pub const JOURNAL_MAX: u64 = 64 << 20;
 
-/// An open journal of records `R`, locked against every other opener.
+/// An open journal of records `R`, locked against every other opener. It is a file of the operating
+/// system unless it was opened among other [`Files`].
 #[derive(Debug)]
-pub struct Journal<R> {
+pub struct Journal<R, F: Files = OsFiles> {
     path: PathBuf,
-    file: JournalFile,
+    file: JournalFile<F>,
     /// Length of the file's valid content in bytes: where the next frame goes.
     end: u64,
     next_sequence: u64,
@@ -48,6 +51,16 @@ pub struct Journal<R> {
 }
 
 impl<R: Serialize + DeserializeOwned> Journal<R> {
+    /// Opens the journal at `path`, as [`Journal::open_in`] does.
+    ///
+    /// # Errors
+    /// Its own.
+    pub fn open(path: impl Into<PathBuf>) -> Result<(Self, Vec<R>), JournalError> {
+        Self::open_in(OsFiles, path)
+    }
+}
+
+impl<R: Serialize + DeserializeOwned, F: Files> Journal<R, F> {
     /// Opens the journal at `path`, creating it where there is none, and returns its records in
     /// the order of their appending. All of them are durable when this returns.
     ///
@@ -57,9 +70,9 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
     /// [`JournalError::Locked`] when another opener holds it; [`JournalError::NotAJournal`],
     /// [`JournalError::Damaged`] and [`JournalError::Unreadable`] when the content cannot be
     /// trusted, in which case the file is left untouched.
-    pub fn open(path: impl Into<PathBuf>) -> Result<(Self, Vec<R>), JournalError> {
+    pub fn open_in(files: F, path: impl Into<PathBuf>) -> Result<(Self, Vec<R>), JournalError> {
         let path = path.into();
-        let file = JournalFile::open(&path)?;
+        let file = JournalFile::open(files, &path)?;
         let content = file.read_all()?;
         let replayed = replay::replay::<R>(&path, &content)?;
         let end = replayed.end as u64;

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use blockferry_block::{Attempt, BootId, Extent};
 use blockferry_migration::destination::{Destination, Refusal};
 use blockferry_migration::digest::Frontier;
+use blockferry_migration::record::{Party, VolumeRecord};
 use blockferry_migration::source::{SessionKey, Source};
+use blockferry_records::{RecordsError, Restarted, restart};
 
 use crate::content::{Content, with_pieces};
 use crate::disk::DiskError;
@@ -18,7 +20,7 @@ use crate::fences::Fences;
 use crate::message::{Call, Generation, Reply, Request, Role, Session};
 use crate::mutation::Mutation;
 use crate::network::{Answer, ConnectionId, Host, Serve};
-use crate::records::DestinationRecord;
+use crate::records::{self, Records};
 use crate::terms::Terms;
 use crate::volume::Volume;
 use crate::witness::Witness;
@@ -53,36 +55,65 @@ pub struct DestinationProgram {
 }
 
 impl DestinationProgram {
-    /// Starts the program on what its journal and disk hold.
-    pub fn start(witness: &Rc<Witness>, process: Pid) -> Rc<Self> {
-        let sim = witness.sim.clone();
-        witness.destination_journal.reopen();
-        let records = witness.destination_journal.records();
-        let fences = records.iter().filter_map(|record| match record {
-            DestinationRecord::Fence(session, generation) => Some((*session, *generation)),
-            _ => None,
-        });
+    /// Starts the program on what its files and its disk hold. The first run receives the volume, into a
+    /// store that was prepared for it.
+    ///
+    /// # Errors
+    /// Those of its files.
+    pub async fn start(witness: &Rc<Witness>, process: Pid) -> Result<Rc<Self>, RecordsError> {
+        let first = (!witness.has_received()).then(|| receiving(witness.size));
+        let state = witness.destination_records.open(first).await?;
+        if state.is_some() {
+            witness.received();
+        } else {
+            witness.destination_records.remove().await;
+        }
+        // Runs are numbered by the clock and far apart, so that their epochs never meet.
+        let boot = BootId((witness.sim.unique() + 1) << 20);
+        let seeded = witness.faults.mutations.machine;
+        let restarted: Restarted = match &state {
+            Some(state) => restart(state, boot, seeded, || Err(RecordsError::NoMigration))?,
+            None => Restarted::Retired,
+        };
+        let (machine, owner) = match restarted {
+            Restarted::Receiver(machine) => (Some(machine), None),
+            Restarted::Owner(owner, _) => (None, Some(owner)),
+            Restarted::Retired => (None, None),
+        };
+        let nothing = || Destination::new(witness.size, boot, 0, Frontier::new(), witness.size);
+        let migration = state.as_ref().and_then(|state| state.migration.as_ref());
+        let known = migration.map_or(0, |migration| migration.term);
+        let unproved = witness.breaks(Mutation::OwnerWithoutProof)
+            && migration.is_some_and(|migration| migration.ready.is_some());
         let program = Rc::new(Self {
-            machine: RefCell::new(recover(&records, witness)),
+            machine: RefCell::new(machine.unwrap_or_else(nothing)),
             process,
             witness: witness.clone(),
             owner: RefCell::default(),
             owning: Cell::new(false),
             steps: Lock::default(),
-            fences: Fences::from_records(fences),
+            fences: Fences::from_records(state.iter().flat_map(records::fences)),
             roles: RefCell::default(),
             changed: Signal::default(),
-            terms: Terms::new(witness, Host::Destination, last_term(&records)),
-            gone: Cell::new(records.contains(&DestinationRecord::Aborted)),
-            sim,
+            terms: Terms::new(witness, Host::Destination, known),
+            gone: Cell::new(state.is_none()),
+            sim: witness.sim.clone(),
         });
-        let promised = |record: &_| matches!(record, DestinationRecord::Ready(_));
-        let unproved = witness.breaks(Mutation::OwnerWithoutProof) && records.iter().any(promised);
-        if records.contains(&DestinationRecord::Owned) || unproved {
-            program.become_owner();
+        match owner {
+            Some(owner) => program.become_owner(owner),
+            None if unproved => program.become_owner(program.new_owner()),
+            None => {}
         }
         witness.watch_destination(&program);
-        program
+        Ok(program)
+    }
+
+    fn records(&self) -> &Records {
+        &self.witness.destination_records
+    }
+
+    fn new_owner(&self) -> Source {
+        Source::new(self.witness.size, Default::default())
     }
 
     /// The epoch and `W`, while neither an attach is under way nor the volume owned.
@@ -147,11 +178,10 @@ impl DestinationProgram {
     async fn fence(&self, session: Session, generation: Generation) -> Reply {
         self.witness.note("fencing", || format!("{session:?} {generation:?}"));
         self.fences.raise(session, generation);
-        let record = DestinationRecord::Fence(session, generation);
-        if self.witness.destination_journal.append(record).await.is_err() {
+        self.fences.drained(session, generation).await;
+        if self.records().append(records::fence(session, generation)).await.is_err() {
             return UNRECORDED;
         }
-        self.fences.drained(session, generation).await;
         self.witness.note("fenced-destination", || format!("{session:?} {generation:?}"));
         Reply::Done
     }
@@ -319,12 +349,11 @@ impl DestinationProgram {
         }
     }
 
-    fn become_owner(&self) {
+    fn become_owner(&self, machine: Source) {
         self.owning.set(true);
         self.witness.owned();
         if self.owner.borrow().is_none() {
             self.witness.destination_disk.forget_losses();
-            let machine = Source::new(self.witness.size, Default::default());
             let disk = &self.witness.destination_disk;
             let volume = Volume::new(&self.witness, self.process, disk, machine, None);
             *self.owner.borrow_mut() = Some(volume);
@@ -338,36 +367,16 @@ impl Serve for DestinationProgram {
     }
 }
 
-fn last_term(records: &[DestinationRecord]) -> u64 {
-    let term = |record: &DestinationRecord| match record {
-        DestinationRecord::Term(term) => Some(*term),
-        _ => None,
-    };
-    records.iter().filter_map(term).max().unwrap_or_default()
-}
-
-/// What the records say after a restart.
-fn recover(records: &[DestinationRecord], witness: &Witness) -> Destination {
-    let (mut durable, mut stream, mut ready) = (0, Frontier::new(), None);
-    for record in records {
-        match record {
-            DestinationRecord::Durable(address, state) => {
-                durable = *address;
-                stream = state.clone();
-            }
-            DestinationRecord::Ready(attempt) => ready = Some(Attempt(*attempt)),
-            DestinationRecord::Owned
-            | DestinationRecord::Aborted
-            | DestinationRecord::Term(_)
-            | DestinationRecord::Fence(..) => {}
-        }
-    }
-    // Runs are numbered by the clock and far apart, so that their epochs never meet.
-    let boot = BootId((witness.sim.unique() + 1) << 20);
-    let machine = Destination::new(witness.size, boot, durable, stream, witness.size)
-        .with_faults(witness.faults.mutations.machine);
-    match ready {
-        Some(attempt) => machine.with_ready(attempt),
-        None => machine,
+/// What a destination records first.
+fn receiving(size: u64) -> VolumeRecord {
+    let (nbd, control) = (String::new(), String::new());
+    VolumeRecord::Receiving {
+        migration: "1".to_owned(),
+        token: String::new(),
+        source: Party { nbd, control },
+        size,
+        generation: 1,
+        backing: "disk".to_owned(),
+        prepared: true,
     }
 }

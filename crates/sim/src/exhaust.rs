@@ -9,6 +9,7 @@ use crate::controller::Intent;
 use crate::disk::Points;
 use crate::executor::{MILLIS, Sim};
 use crate::fault::{Fault, Moment};
+use crate::folder::Steps;
 use crate::network::Host;
 use crate::plan::{Plan, Trouble};
 use crate::world::{Outcome, run_plan};
@@ -17,21 +18,29 @@ use crate::world::{Outcome, run_plan};
 pub const SOURCE_FLUSH: Points = Points("source-flushes", "source-flushed");
 /// Flushes of the destination's disk.
 pub const DESTINATION_FLUSH: Points = Points("destination-flushes", "destination-flushed");
-/// Records of the source's journal.
-pub const SOURCE_RECORD: Points = Points("source-records", "source-recorded");
-/// Records of the destination's journal.
-pub const DESTINATION_RECORD: Points = Points("destination-records", "destination-recorded");
+/// Records of the source.
+pub const SOURCE_RECORD: Steps = Steps("source-records", "source-written", "source-recorded");
+/// Batches of its activity log.
+pub const SOURCE_LOG: Steps = Steps("source-logs", "source-log-written", "source-logged");
+/// Records of the destination.
+pub const DESTINATION_RECORD: Steps =
+    Steps("destination-records", "destination-written", "destination-recorded");
 
 /// Every point, and who dies there.
-pub const POINTS: [(&str, Host); 15] = [
+pub const POINTS: [(&str, Host); 20] = [
     (SOURCE_FLUSH.0, Host::Source),
     (SOURCE_FLUSH.1, Host::Source),
     (DESTINATION_FLUSH.0, Host::Destination),
     (DESTINATION_FLUSH.1, Host::Destination),
     (SOURCE_RECORD.0, Host::Source),
     (SOURCE_RECORD.1, Host::Source),
+    (SOURCE_RECORD.2, Host::Source),
+    (SOURCE_LOG.0, Host::Source),
+    (SOURCE_LOG.1, Host::Source),
+    (SOURCE_LOG.2, Host::Source),
     (DESTINATION_RECORD.0, Host::Destination),
     (DESTINATION_RECORD.1, Host::Destination),
+    (DESTINATION_RECORD.2, Host::Destination),
     ("source-asked", Host::Source),
     ("source-answered", Host::Source),
     ("destination-asked", Host::Destination),

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::controller::Intent;
 use crate::disk::{DiskError, Kind, Lie};
 use crate::executor::{Micros, Sim};
+use crate::folder::FileCall;
 use crate::mutation::Mutations;
 use crate::network::Host;
 
@@ -35,10 +36,17 @@ pub enum Fault {
         /// For so long; the next call alone for 0.
         length: Micros,
     },
-    /// The next record of a host fails; an operator starts the program again.
-    Journal {
-        /// Whose.
-        host: Host,
+    /// Calls on files of a program fail. One that can record nothing any more is started again by an
+    /// operator.
+    File {
+        /// Which.
+        which: Which,
+        /// What.
+        call: FileCall,
+        /// How.
+        error: DiskError,
+        /// For so long; the next call alone for 0.
+        length: Micros,
     },
     /// The destination's disk calls writes done that it has dropped or misdirected.
     Lie {
@@ -74,6 +82,17 @@ pub enum Fault {
         /// For so long.
         length: Micros,
     },
+}
+
+/// Files of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The source's records.
+    SourceRecords,
+    /// Its activity log.
+    SourceLog,
+    /// The destination's records.
+    DestinationRecords,
 }
 
 /// When it goes wrong.

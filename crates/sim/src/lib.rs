@@ -1,4 +1,5 @@
-//! A seeded world of clock, network and disks that runs the state machines.
+//! A seeded world of clock, network, disks and files that runs the state machines and the code that
+//! makes their records durable.
 
 pub mod client;
 pub mod compare;
@@ -10,7 +11,8 @@ pub mod executor;
 pub mod exhaust;
 pub mod fault;
 pub mod fences;
-pub mod journal;
+pub mod folder;
+mod frames;
 pub mod link;
 pub mod message;
 pub mod mutants;

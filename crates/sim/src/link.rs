@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use blockferry_block::Extent;
 use blockferry_migration::in_flight::OpId;
+use blockferry_migration::record::{Part, Party, VolumeRecord};
 use blockferry_migration::source::{MirrorOutcome, PhaseName, Step};
 
 use crate::compare::Compared;
@@ -12,8 +13,8 @@ use crate::executor::{MILLIS, SECOND, Sim, first};
 use crate::message::{Call, Reply};
 use crate::mutation::Mutation;
 use crate::network::Connection;
-use crate::records::SourceRecord;
 use crate::route::{RESYNC_KEY, RETRY, Route};
+use crate::terms::Terms;
 use crate::volume::Volume;
 use crate::witness::Witness;
 
@@ -38,11 +39,18 @@ pub struct Link {
     pub compared: Rc<Compared>,
     witness: Rc<Witness>,
     reattach: crate::executor::Signal,
+    terms: Rc<Terms>,
 }
 
 impl Link {
     /// Starts the tasks.
-    pub fn start(boot: u64, volume: &Rc<Volume>, route: &Rc<Route>, compared: &Rc<Compared>) {
+    pub fn start(
+        boot: u64,
+        volume: &Rc<Volume>,
+        route: &Rc<Route>,
+        compared: &Rc<Compared>,
+        terms: &Rc<Terms>,
+    ) {
         let link = Rc::new(Self {
             sim: volume.sim.clone(),
             boot,
@@ -51,6 +59,7 @@ impl Link {
             compared: compared.clone(),
             witness: volume.witness.clone(),
             reattach: crate::executor::Signal::default(),
+            terms: terms.clone(),
         });
         let (sim, process) = (&volume.sim, volume.process);
         sim.spawn(process, link.clone().keep_attached());
@@ -70,13 +79,8 @@ impl Link {
     }
 
     async fn keep_attached(self: Rc<Self>) {
-        if !self.witness.source_journal.has(|record| *record == SourceRecord::Sending) {
-            self.sim.sleep(self.sim.between(0, BEGIN_MAX)).await;
-            if self.witness.source_journal.append(SourceRecord::Sending).await.is_err() {
-                return;
-            }
-            self.volume.machine.borrow_mut().begin();
-            self.volume.after_change();
+        if self.witness.source_records.part() == Some(Part::Owner) && !self.begin().await {
+            return;
         }
         while !self.is_over() {
             let changed = self.volume.changed.wait();
@@ -91,6 +95,35 @@ impl Link {
             }
             connection.close();
         }
+    }
+
+    /// Begins the migration; false when its records fail, and only a restart goes on.
+    async fn begin(&self) -> bool {
+        self.sim.sleep(self.sim.between(0, BEGIN_MAX)).await;
+        // Before the record: what cannot be kept is not begun.
+        while self.witness.source_log.create().await.is_err() {
+            self.sim.sleep(RETRY).await;
+        }
+        let (nbd, control) = (String::new(), String::new());
+        let sending = VolumeRecord::Sending {
+            migration: "1".to_owned(),
+            token: String::new(),
+            destination: Party { nbd, control },
+            throttle: false,
+        };
+        if self.witness.source_records.append(sending).await.is_err() {
+            return false;
+        }
+        self.witness.begun();
+        let first = async |term| {
+            self.witness.source_records.append(VolumeRecord::Term { term }).await.is_ok()
+        };
+        if self.terms.check(1, first).await.is_err() {
+            return false;
+        }
+        self.volume.machine.borrow_mut().begin();
+        self.volume.after_change();
+        true
     }
 
     /// Fences what was, at both ends, and goes on from `W_durable` ("Restarts").
@@ -149,10 +182,10 @@ impl Link {
                 self.volume.machine.borrow_mut().log_durable(batch.id);
                 self.volume.after_change();
             }
-            let record = SourceRecord::Log { remove: batch.remove, add: batch.add };
-            match self.witness.source_journal.append(record).await {
-                Ok(()) => self.volume.machine.borrow_mut().log_durable(batch.id),
-                Err(_) => self.volume.machine.borrow_mut().log_failed(batch.id),
+            let id = batch.id;
+            match self.witness.source_log.append(batch).await {
+                Ok(()) => self.volume.machine.borrow_mut().log_durable(id),
+                Err(_) => self.volume.machine.borrow_mut().log_failed(id),
             }
             self.volume.after_change();
         }
@@ -161,13 +194,23 @@ impl Link {
     async fn keep_checkpoints(self: Rc<Self>) {
         while !self.is_over() {
             self.sim.sleep(CHECKPOINT_INTERVAL).await;
-            let sweeping = matches!(self.phase(), PhaseName::Sweeping | PhaseName::Settling);
-            if let (true, Some(epoch)) = (sweeping, self.route.epoch()) {
+            if let (true, Some(epoch)) = (self.wants_checkpoint(), self.route.epoch()) {
                 let connection = self.route.connect();
                 self.checkpoint(&connection, epoch).await;
                 connection.close();
             }
         }
+    }
+
+    /// A stream that does not move needs none, unless the volume's end is not durable yet, or a restart
+    /// has forgotten whether the digests agree; the real controller has both sides compared then.
+    fn wants_checkpoint(&self) -> bool {
+        let machine = self.volume.machine.borrow();
+        let Some(sweep) = machine.sweep() else { return false };
+        let moved = sweep.reserved() > sweep.durable();
+        let open = sweep.durable() < self.witness.size || sweep.digest_agreed().is_none();
+        let unfinished = machine.phase() == PhaseName::Settling && open;
+        machine.phase() != PhaseName::Committing && (moved || unfinished)
     }
 
     /// Both sides flush what lies below `W`; then it is `W_durable`.
@@ -196,9 +239,19 @@ impl Link {
         let finish = connection.call(Call::FinishCheckpoint { epoch, address });
         match self.sim.timeout(CONTROL_TIMEOUT, finish).await {
             Some(Ok(Reply::Done)) => self.volume.machine.borrow_mut().checkpoint_done(address),
-            _ => self.volume.machine.borrow_mut().checkpoint_failed(),
+            _ => {
+                self.volume.machine.borrow_mut().checkpoint_failed();
+                self.volume.after_change();
+                return;
+            }
         }
         self.volume.after_change();
+        let sweep = |volume: &Volume| volume.machine.borrow().sweep().map(|s| s.digest_state());
+        let Some(stream) = sweep(&self.volume) else { return };
+        let record = VolumeRecord::Durable { address, stream };
+        if self.witness.source_records.append(record).await.is_err() {
+            self.reattach.raise();
+        }
     }
 
     async fn keep_resyncs(self: Rc<Self>) {

@@ -4,22 +4,25 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use blockferry_migration::Faults;
+use blockferry_migration::digest::LEAF;
 
+use crate::content::BLOCK;
 use crate::controller::Intent;
-use crate::disk::Speed;
+use crate::disk::{DiskError, Speed};
 use crate::executor::{MILLIS, SECOND};
-use crate::fault::{Fault, Moment};
+use crate::fault::{Fault, Moment, Which};
+use crate::folder::FileCall;
 use crate::mutation::{Mutation, Mutations};
 use crate::network::Host;
 use crate::plan::{Plan, Trouble};
 use crate::world::run_plan;
 
 /// Seeds that are tried before a mutant counts as unseen.
-pub const SEEDS_MAX: u64 = 400;
+pub const SEEDS_MAX: u64 = 1_000;
 
 /// A mutant.
 pub struct Mutant {
-    /// Its number in the catalogue.
+    /// Its number in the catalogue; J are those that only the files of the records show.
     pub name: &'static str,
     /// What it breaks.
     pub breaks: &'static str,
@@ -186,6 +189,38 @@ fn the_worker_dies_with_answers_on_their_way(seed: u64, plan: &mut Plan) {
     plan.faults = vec![(moment, stall), (moment.later(5 * MILLIS), worker)];
 }
 
+/// The digest state of a volume that ends within a leaf reaches over many sectors.
+fn the_power_fails_in_a_record(seed: u64, plan: &mut Plan) {
+    plan.size = LEAF + 3 * BLOCK;
+    plan.compact_at = 1 << 20;
+    plan.journal_speed = Speed(MILLIS, 2 * MILLIS);
+    let delay = 1_500 + 100 * (seed % 16);
+    plan.faults = vec![(Moment::After("finishing", 1, delay), power(Host::Destination))];
+}
+
+/// The cache shows a commit record that never reaches the medium.
+fn the_commits_sync_fails_and_the_power_later(seed: u64, plan: &mut Plan) {
+    let (which, call) = (Which::SourceRecords, FileCall::Sync);
+    let sync = Fault::File { which, call, error: DiskError::Io, length: 0 };
+    plan.faults = vec![
+        (Moment::After("committing", 1, 0), sync),
+        (Moment::After("owned", 1, 200 * (seed % 20)), power(Host::Source)),
+    ];
+}
+
+fn a_side_loses_power(seed: u64, plan: &mut Plan) {
+    plan.compact_at = 400;
+    let (host, what) = match seed % 6 {
+        0 => (Host::Source, "checkpointed"),
+        1 => (Host::Destination, "checkpointed"),
+        2 => (Host::Source, "settled"),
+        3 => (Host::Destination, "ready"),
+        4 => (Host::Source, "committed"),
+        _ => (Host::Destination, "owned"),
+    };
+    plan.faults = vec![(Moment::After(what, 1, 200 * (seed % 9)), power(host))];
+}
+
 const NONE: Faults = Faults {
     claim_without_waiting: false,
     skip_mirror: false,
@@ -272,7 +307,7 @@ pub fn all() -> Vec<Mutant> {
         of(
             "m23",
             "records without a checksum",
-            Elsewhere("records are values here; `crates/journal` cuts and flips every byte"),
+            With(program(M::ChecksumsIgnored), the_power_fails_in_a_record),
         ),
         of(
             "m24",
@@ -300,5 +335,25 @@ pub fn all() -> Vec<Mutant> {
             With(program(M::AbortBeforeRecord), given_up_as_the_source_dies),
         ),
         of("E18", "two take over with one term", In(Control, program(M::TermsTakenTogether))),
+        of(
+            "J1",
+            "the last record is not written again by a restart",
+            With(program(M::NotSettled), the_commits_sync_fails_and_the_power_later),
+        ),
+        of(
+            "J2",
+            "names are not made durable",
+            With(program(M::NamesNotSynced), a_side_loses_power),
+        ),
+        of(
+            "J3",
+            "records are not made durable",
+            With(program(M::AppendNotSynced), a_side_loses_power),
+        ),
+        of(
+            "J4",
+            "a journal is replaced by what is not durable",
+            With(program(M::ContentNotSynced), a_side_loses_power),
+        ),
     ]
 }

@@ -70,6 +70,16 @@ pub enum Mutation {
     AbortBeforeRecord,
     /// A record that could not be written counts as durable.
     FailedRecordUnnoticed,
+    /// Frames of a journal count as records whatever their checksum is.
+    ChecksumsIgnored,
+    /// The last record of a journal that is opened is not written again.
+    NotSettled,
+    /// The names in a folder are not made durable.
+    NamesNotSynced,
+    /// What is appended to a journal is not made durable.
+    AppendNotSynced,
+    /// The new content of a journal is not made durable before it takes the old one's place.
+    ContentNotSynced,
     /// Nothing is compared before the commit.
     NotCompared,
     /// A new worker of the switch sends again without a fence.

@@ -7,7 +7,8 @@ use crate::content::BLOCK;
 use crate::controller::Intent;
 use crate::disk::{DiskError, Kind, Lie, Speed};
 use crate::executor::{MILLIS, Micros, SECOND};
-use crate::fault::{Fault, Moment, Planned};
+use crate::fault::{Fault, Moment, Planned, Which};
+use crate::folder::FileCall;
 use crate::network::{Host, Weather};
 use crate::random::Random;
 
@@ -30,8 +31,10 @@ pub struct Plan {
     pub source_speed: Speed,
     /// The destination's disk.
     pub destination_speed: Speed,
-    /// Both journals.
+    /// The files of both programs.
     pub journal_speed: Speed,
+    /// Their journals are rewritten when they are longer, in bytes.
+    pub compact_at: u64,
     /// Whether both sides are compared before the commit.
     pub verify: bool,
     /// What goes wrong.
@@ -164,6 +167,7 @@ impl Plan {
             source_speed: speed(&mut random),
             destination_speed: speed(&mut random),
             journal_speed: speed(&mut random),
+            compact_at: *random.pick(&[400, 1_000, 4_000, 20_000]),
             verify: trouble == Trouble::Lying,
             faults: faults(&mut random, trouble),
         }
@@ -267,14 +271,26 @@ fn fault(random: &mut Random, trouble: Trouble) -> Fault {
 
 fn disk_fault(random: &mut Random) -> Fault {
     let host = *random.pick(&[Host::Source, Host::Destination]);
-    if random.one_in(4) {
-        return Fault::Journal { host };
+    if random.one_in(3) {
+        return file_fault(random);
     }
     let kind = *random.pick(&[Kind::Read, Kind::Write, Kind::Write, Kind::Flush]);
     let full = (host, kind) == (Host::Destination, Kind::Write) && random.one_in(2);
     let error = if full { DiskError::Full } else { DiskError::Io };
     let length_max = *random.pick(&[1, 1, 5 * MILLIS, 200 * MILLIS, 2 * SECOND]);
     Fault::Disk { host, kind, error, length: random.below(length_max) }
+}
+
+fn file_fault(random: &mut Random) -> Fault {
+    let all = [Which::SourceRecords, Which::SourceLog, Which::DestinationRecords];
+    let calls = [FileCall::Write, FileCall::Sync, FileCall::Name, FileCall::SyncNames];
+    let length_max = *random.pick(&[1, 1, 5 * MILLIS, 200 * MILLIS]);
+    Fault::File {
+        which: *random.pick(&all),
+        call: *random.pick(&calls),
+        error: *random.pick(&[DiskError::Io, DiskError::Full]),
+        length: random.below(length_max),
+    }
 }
 
 #[cfg(test)]

@@ -177,6 +177,16 @@ impl Registers {
     }
 }
 
+impl Registers {
+    /// The power of a disk failed of which nobody can know yet whether it is the owner's. What was not
+    /// durable may be gone or not.
+    pub fn power_lost_in_doubt(&mut self) {
+        self.restored = self.tick();
+        let values = self.blocks.iter_mut().flatten();
+        values.filter(|value| !value.durable).for_each(|value| value.first_end = NEVER);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

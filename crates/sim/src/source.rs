@@ -6,12 +6,14 @@
 mod steps;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use blockferry_block::{Attempt, Extent};
+use blockferry_block::{Attempt, BootId, Extent};
 use blockferry_migration::digest::{LEAF, Noted};
-use blockferry_migration::source::{ClaimStep, PhaseName, SessionKey, Source};
+use blockferry_migration::record::{Part, VolumeRecord};
+use blockferry_migration::source::{ClaimStep, PhaseName, SessionKey};
+use blockferry_records::{RecordsError, Restarted};
 
 use crate::compare::Compared;
 use crate::content::{BLOCK, Stamp, blocks, with_pieces};
@@ -21,11 +23,13 @@ use crate::link::Link;
 use crate::message::{Call, Generation, Reply, Role, Session};
 use crate::mutation::Mutation;
 use crate::network::{Answer, ConnectionId, Host, Network, Serve};
-use crate::records::SourceRecord;
+use crate::records::{self, Records};
 use crate::route::{RESYNC_KEY, Route};
 use crate::terms::Terms;
 use crate::volume::Volume;
 use crate::witness::Witness;
+
+const UNRECORDED: Reply = Reply::Refused("the journal failed");
 
 /// One run of the source program.
 pub struct SourceProgram {
@@ -37,49 +41,78 @@ pub struct SourceProgram {
     roles: RefCell<BTreeMap<ConnectionId, (Role, SessionKey)>>,
     sessions: Cell<u64>,
     committing: Cell<bool>,
-    terms: Terms,
+    terms: Rc<Terms>,
     compared: Rc<Compared>,
     /// A commit and an abort exclude one another until either is durable.
     ending: Lock,
 }
 
 impl SourceProgram {
-    /// Starts the program on what its journal and disk hold.
-    pub fn start(witness: &Rc<Witness>, network: &Rc<Network>, process: Pid) -> Rc<Self> {
+    /// Starts the program on what its files and its disk hold.
+    ///
+    /// # Errors
+    /// Those of its files.
+    pub async fn start(
+        witness: &Rc<Witness>,
+        network: &Rc<Network>,
+        process: Pid,
+    ) -> Result<Rc<Self>, RecordsError> {
         let sim = witness.sim.clone();
+        let backing = "disk".to_owned();
+        let first = VolumeRecord::Owner { generation: 1, size: witness.size, backing };
+        let opened = witness.source_records.open(Some(first)).await?;
+        let state = opened.ok_or(RecordsError::NoMigration)?;
+        // Boot ids grow here, so that the paths of two runs never meet in a generation.
+        let boot = sim.unique();
+        let (seeded, forgotten) =
+            (witness.faults.mutations.machine, witness.breaks(Mutation::LogForgotten));
+        let restarted = witness.source_log.restart(&state, BootId(boot), seeded, forgotten).await?;
+        let Restarted::Owner(machine, log) = restarted else {
+            return Err(RecordsError::NoMigration);
+        };
+        witness.source_log.keep(log);
         witness.source_disk.forget_losses();
-        witness.source_journal.reopen();
-        let records = witness.source_journal.records();
+        if state.part != Part::Owner {
+            witness.begun();
+        }
+        if state.part == Part::Forwarding && witness.count("committed") == 0 {
+            witness.note("committed", || "before a crash".to_owned());
+        }
         let route = Route::new(witness, network, process);
-        let machine = recover(&records, witness);
         let route_of_volume = Some(route.clone());
         let volume = Volume::new(witness, process, &witness.source_disk, machine, route_of_volume);
         witness.watch_source(&volume);
-        let fences = records.iter().filter_map(|record| match record {
-            SourceRecord::Fence(session, generation) => Some((*session, *generation)),
-            _ => None,
-        });
-        // Boot ids grow here, so that the paths of two runs never meet in a generation.
-        let boot = sim.unique();
-        let ended = [SourceRecord::Committed, SourceRecord::Aborted];
         let compared = Rc::new(Compared::default());
-        if !records.iter().any(|record| ended.contains(record)) {
-            route.add_session(&volume, RESYNC_KEY, (Session(0), boot));
-            Link::start(boot, &volume, &route, &compared);
-        }
-        Rc::new(Self {
+        let known = state.migration.as_ref().map_or(0, |migration| migration.term);
+        let terms = Rc::new(Terms::new(witness, Host::Source, known));
+        let program = Rc::new(Self {
             sim,
             witness: witness.clone(),
             volume,
             route,
-            fences: Fences::from_records(fences),
+            fences: Fences::from_records(records::fences(&state)),
             roles: RefCell::default(),
             sessions: Cell::new(0),
             committing: Cell::new(false),
-            terms: Terms::new(witness, Host::Source, last_term(&records)),
+            terms,
             ending: Lock::default(),
             compared,
-        })
+        });
+        if state.part == Part::Source || !witness.has_begun() {
+            program.go_on(boot);
+        }
+        Ok(program)
+    }
+
+    /// Begins the migration, or goes on with it.
+    fn go_on(&self, boot: u64) {
+        let Self { volume, route, compared, terms, .. } = self;
+        route.add_session(volume, RESYNC_KEY, (Session(0), boot));
+        Link::start(boot, volume, route, compared, terms);
+    }
+
+    fn records(&self) -> &Records {
+        &self.witness.source_records
     }
 
     async fn answer(self: Rc<Self>, connection: ConnectionId, call: Call) -> Reply {
@@ -138,10 +171,6 @@ impl SourceProgram {
     /// Nothing older of the session executes here, or, through its forward connections, there.
     async fn fence(&self, session: Session, generation: Generation) -> Reply {
         self.fences.raise(session, generation);
-        let record = SourceRecord::Fence(session, generation);
-        if self.witness.source_journal.append(record).await.is_err() {
-            return Reply::Refused("the journal failed");
-        }
         if self.volume.machine.borrow().phase() == PhaseName::Forwarding {
             self.route.fence(session, generation).await;
         }
@@ -149,6 +178,9 @@ impl SourceProgram {
         // The commit may have come while older requests were finishing here.
         if self.volume.machine.borrow().phase() == PhaseName::Forwarding {
             self.route.fence(session, generation).await;
+        }
+        if self.records().append(records::fence(session, generation)).await.is_err() {
+            return UNRECORDED;
         }
         self.witness.note("fenced-source", || format!("{session:?} {generation:?}"));
         Reply::Done
@@ -222,13 +254,17 @@ impl SourceProgram {
         self.volume.machine.borrow_mut().note_copied(noted);
     }
 
+    fn is_given_up(&self) -> bool {
+        self.witness.has_begun() && self.records().part() == Some(Part::Owner)
+    }
+
     fn inquire(&self) -> Reply {
         let machine = self.volume.machine.borrow();
         Reply::Standing {
             epoch: self.route.epoch(),
             reserved: machine.sweep().map_or(0, |sweep| sweep.reserved()),
             committed: machine.phase() == PhaseName::Forwarding,
-            aborted: self.witness.source_journal.has(|record| *record == SourceRecord::Aborted),
+            aborted: self.is_given_up(),
             term: self.terms.known(),
         }
     }
@@ -238,34 +274,4 @@ impl Serve for SourceProgram {
     fn serve(self: Rc<Self>, connection: ConnectionId, call: Call) -> Answer {
         Box::pin(self.answer(connection, call))
     }
-}
-
-fn last_term(records: &[SourceRecord]) -> u64 {
-    let term = |record: &SourceRecord| match record {
-        SourceRecord::Term(term) => Some(*term),
-        _ => None,
-    };
-    records.iter().filter_map(term).max().unwrap_or_default()
-}
-
-/// What the records say after a restart.
-fn recover(records: &[SourceRecord], witness: &Witness) -> Source {
-    let (size, seeded) = (witness.size, witness.faults.mutations.machine);
-    if records.contains(&SourceRecord::Committed) {
-        return Source::forwarding(size);
-    }
-    if !records.contains(&SourceRecord::Sending) || records.contains(&SourceRecord::Aborted) {
-        return Source::new(size, seeded);
-    }
-    let mut logged = BTreeSet::new();
-    for record in records {
-        if let SourceRecord::Log { remove, add } = record {
-            logged.retain(|unit| !remove.contains(unit));
-            logged.extend(add);
-        }
-    }
-    if witness.breaks(Mutation::LogForgotten) {
-        logged.clear();
-    }
-    Source::recovering(size, logged, seeded)
 }

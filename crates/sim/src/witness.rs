@@ -4,8 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
-use blockferry_block::Extent;
+use blockferry_block::{Attempt, Extent};
 use blockferry_migration::in_flight::OpId;
+use blockferry_migration::record::Part;
 use blockferry_migration::source::{Attachment, PhaseName};
 
 use crate::content::{block_extent, blocks};
@@ -13,11 +14,10 @@ use crate::destination::DestinationProgram;
 use crate::disk::{Disk, Kind};
 use crate::executor::{Micros, Sim};
 use crate::fault::Faults;
-use crate::journal::Journal;
 use crate::message::Request;
 use crate::mutation::Mutation;
 use crate::network::Host;
-use crate::records::{DestinationRecord, SourceRecord};
+use crate::records::{Log, Records};
 use crate::registers::Registers;
 use crate::volume::Volume;
 
@@ -31,10 +31,12 @@ pub struct Witness {
     pub source_disk: Rc<Disk>,
     /// The destination's.
     pub destination_disk: Rc<Disk>,
-    /// The source's journal.
-    pub source_journal: Rc<Journal<SourceRecord>>,
-    /// The destination's.
-    pub destination_journal: Rc<Journal<DestinationRecord>>,
+    /// What the source makes durable.
+    pub source_records: Records,
+    /// Its activity log.
+    pub source_log: Log,
+    /// What the destination makes durable.
+    pub destination_records: Records,
     /// What every block may hold.
     pub registers: RefCell<Registers>,
     /// Whether clients have requests in flight that overlap each other.
@@ -47,6 +49,9 @@ pub struct Witness {
     counts: RefCell<BTreeMap<&'static str, u64>>,
     terms: RefCell<BTreeMap<Host, u64>>,
     last_term: Cell<u64>,
+    /// The migration has begun, durably.
+    begun: Cell<bool>,
+    received: Cell<bool>,
 }
 
 impl Witness {
@@ -55,21 +60,21 @@ impl Witness {
         sim: &Sim,
         size: u64,
         disks: [Rc<Disk>; 2],
-        journals: (Rc<Journal<SourceRecord>>, Rc<Journal<DestinationRecord>>),
+        (source_records, source_log, destination_records): (Records, Log, Records),
         overlapping: bool,
         faults: Faults,
     ) -> Rc<Self> {
         let [source_disk, destination_disk] = disks;
         let all = blocks(Extent::whole(size));
         let registers = Registers::new(all.map(|block| source_disk.peek(block)));
-        let (source_journal, destination_journal) = journals;
         Rc::new(Self {
             sim: sim.clone(),
             size,
             source_disk,
             destination_disk,
-            source_journal,
-            destination_journal,
+            source_records,
+            source_log,
+            destination_records,
             registers: RefCell::new(registers),
             overlapping,
             faults,
@@ -79,6 +84,8 @@ impl Witness {
             counts: RefCell::default(),
             terms: RefCell::default(),
             last_term: Cell::new(0),
+            begun: Cell::new(false),
+            received: Cell::new(false),
         })
     }
 
@@ -133,7 +140,32 @@ impl Witness {
 
     /// Whether the source's commit record is durable.
     pub fn is_committed(&self) -> bool {
-        self.source_journal.has(|record| matches!(record, SourceRecord::Committed))
+        self.source_records.part() == Some(Part::Forwarding)
+    }
+
+    /// Whether the destination owns the volume, durably.
+    pub fn is_owned(&self) -> bool {
+        self.destination_records.part() == Some(Part::Owner)
+    }
+
+    /// The records say that the migration has begun.
+    pub fn begun(&self) {
+        self.begun.set(true);
+    }
+
+    /// Whether the migration has begun, and is given up perhaps.
+    pub fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    /// The destination's records say that it has received the volume.
+    pub fn received(&self) {
+        self.received.set(true);
+    }
+
+    /// Whether the destination has received the volume, and given it up perhaps.
+    pub fn has_received(&self) -> bool {
+        self.received.get()
     }
 
     /// Whether a test breaks this rule.
@@ -274,12 +306,9 @@ impl Witness {
 
     /// The source enters `Committing` (I10).
     pub fn committing(&self, attempt: u64) {
-        let durable = |record: &DestinationRecord| match record {
-            DestinationRecord::Durable(address, _) => *address == self.size,
-            _ => false,
-        };
-        let ready = |record: &DestinationRecord| *record == DestinationRecord::Ready(attempt);
-        if !self.destination_journal.has(durable) || !self.destination_journal.has(ready) {
+        let records = &self.destination_records;
+        let durable = records.state().and_then(|state| Some(state.migration?.durable));
+        if durable != Some(self.size) || !records.has_promised(Attempt(attempt)) {
             self.violate(format!("I10: attempt {attempt} commits without W_durable and Ready"));
         }
     }
@@ -298,8 +327,8 @@ impl Witness {
         self.note("client-error", || format!("{kinds:?} {extent}"));
         let failed = |disk: &Disk| kinds.iter().any(|kind| disk.has_failed(since, *kind, extent));
         // An update that the activity log cannot take is refused.
-        let unlogged = kinds.contains(&Kind::Write) && self.source_journal.has_failed(since);
-        let owned = self.destination_journal.has(|record| *record == DestinationRecord::Owned);
+        let unlogged = kinds.contains(&Kind::Write) && self.source_log.has_failed(since);
+        let owned = self.is_owned();
         let right =
             unlogged || failed(&self.source_disk) || (owned && failed(&self.destination_disk));
         if !right {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use blockferry_block::Extent;
+use blockferry_records::RecordsError;
 
 use crate::client::Clients;
 use crate::content::{Stamp, blocks};
@@ -13,12 +14,12 @@ use crate::destination::DestinationProgram;
 use crate::disk::{Disk, DiskError, Kind};
 use crate::executor::{MILLIS, Micros, Pid, SECOND, Sim};
 use crate::exhaust;
-use crate::fault::{Fault, Faults};
-use crate::journal::Journal;
+use crate::fault::{Fault, Faults, Which};
+use crate::folder::{FileCall, Folder, Steps};
 use crate::mutation::{Mutation, Mutations};
 use crate::network::{Host, Network};
 use crate::plan::{FAULTS_END, Plan, Trouble};
-use crate::records::DestinationRecord;
+use crate::records::{self, Log, Records};
 use crate::source::SourceProgram;
 use crate::witness::Witness;
 
@@ -76,6 +77,18 @@ pub fn run_plan(
     outcome
 }
 
+/// What both sides make durable.
+fn kept(sim: &Sim, plan: &Plan, mutations: Mutations) -> (Records, Log, Records) {
+    let folder = |steps: Steps| Folder::new(sim, plan.journal_speed, steps, mutations.program);
+    let unnoticed = mutations.program == Some(Mutation::FailedRecordUnnoticed);
+    let records = |steps| Records::new(folder(steps), plan.compact_at, unnoticed);
+    (
+        records(exhaust::SOURCE_RECORD),
+        Log::new(folder(exhaust::SOURCE_LOG), plan.compact_at),
+        records(exhaust::DESTINATION_RECORD),
+    )
+}
+
 struct World {
     sim: Sim,
     plan: Plan,
@@ -84,6 +97,8 @@ struct World {
     clients: Rc<Clients>,
     processes: BTreeMap<Host, Rc<Cell<Option<Pid>>>>,
     intent: Cell<Intent>,
+    /// The clients have come.
+    visited: Cell<bool>,
 }
 
 impl World {
@@ -98,16 +113,10 @@ impl World {
         }
         let (speed, points) = (plan.destination_speed, exhaust::DESTINATION_FLUSH);
         let destination_disk = Disk::new(sim, plan.size, speed, points);
-        let unnoticed = mutations.program == Some(Mutation::FailedRecordUnnoticed);
-        let (speed, source, destination) =
-            (plan.journal_speed, exhaust::SOURCE_RECORD, exhaust::DESTINATION_RECORD);
-        let journals = (
-            Journal::new(sim, speed, source, unnoticed),
-            Journal::new(sim, speed, destination, unnoticed),
-        );
+        let kept = kept(sim, plan, mutations);
         let faults = Faults::new(mutations, plan.faults.clone());
         let disks = [source_disk, destination_disk];
-        let witness = Witness::new(sim, plan.size, disks, journals, plan.load.overlapping, faults);
+        let witness = Witness::new(sim, plan.size, disks, kept, plan.load.overlapping, faults);
         let network = Network::new(sim, plan.weather);
         let clients = Clients::new(&witness, &network, plan.load);
         let hosts = [Host::Source, Host::Destination, Host::Controller];
@@ -119,6 +128,7 @@ impl World {
             clients,
             processes: hosts.into_iter().map(|host| (host, Rc::default())).collect(),
             intent: Cell::new(Intent::Migrate),
+            visited: Cell::new(false),
         })
     }
 
@@ -126,7 +136,6 @@ impl World {
         for host in [Host::Destination, Host::Source, Host::Controller] {
             self.start(host);
         }
-        self.clients.start();
         let witness = self.witness.clone();
         self.sim.listen(move |point| witness.pass(point));
         let world = self.clone();
@@ -142,11 +151,12 @@ impl World {
 
     fn end_faults(&self) {
         self.witness.faults.end();
-        self.witness.source_journal.fail_next(false);
-        self.witness.destination_journal.fail_next(false);
+        for which in [Which::SourceRecords, Which::SourceLog, Which::DestinationRecords] {
+            self.folder(which).mend();
+        }
     }
 
-    fn start(&self, host: Host) {
+    fn start(self: &Rc<Self>, host: Host) {
         if self.processes[&host].get().is_some() {
             return;
         }
@@ -155,12 +165,26 @@ impl World {
         self.witness.note("start", || format!("{host:?}"));
         match host {
             Host::Source => {
-                let program = SourceProgram::start(&self.witness, &self.network, process);
-                self.network.listen(host, process, program);
+                let world = self.clone();
+                self.sim.spawn(process, async move {
+                    let (witness, network) = (&world.witness, &world.network);
+                    match SourceProgram::start(witness, network, process).await {
+                        Ok(program) => {
+                            network.listen(host, process, program);
+                            world.serves();
+                        }
+                        Err(error) => world.not_started(host, &error),
+                    }
+                });
             }
             Host::Destination => {
-                let program = DestinationProgram::start(&self.witness, process);
-                self.network.listen(host, process, program);
+                let world = self.clone();
+                self.sim.spawn(process, async move {
+                    match DestinationProgram::start(&world.witness, process).await {
+                        Ok(program) => world.network.listen(host, process, program),
+                        Err(error) => world.not_started(host, &error),
+                    }
+                });
             }
             Host::Controller => {
                 let driving = Driving {
@@ -178,6 +202,24 @@ impl World {
         }
     }
 
+    /// Clients come once there is something to come to.
+    fn serves(&self) {
+        if !self.visited.replace(true) {
+            self.clients.start();
+        }
+    }
+
+    /// Whoever cannot read or write its files is started again by an operator. What a crash leaves can
+    /// be read.
+    fn not_started(self: &Rc<Self>, host: Host, error: &RecordsError) {
+        self.witness.note("not-started", || format!("{host:?}: {error}"));
+        if records::is_damage(error) {
+            self.witness.violate(format!("J: {host:?} cannot start: {error}"));
+        }
+        let world = self.clone();
+        self.sim.at(self.sim.now(), move || world.crash(host, false, REPAIR));
+    }
+
     fn commit(self: &Rc<Self>, fault: Fault) {
         self.sim.trace(|| format!("FAULT {fault:?}"));
         self.witness.add("fault", 1);
@@ -185,7 +227,9 @@ impl World {
             Fault::Crash { host, power, down } => self.crash(host, power, down),
             Fault::Forget => self.forget(),
             Fault::Disk { host, kind, error, length } => self.fail_disk(host, kind, error, length),
-            Fault::Journal { host } => self.fail_record(host),
+            Fault::File { which, call, error, length } => {
+                self.fail_file(which, call, error, length);
+            }
             Fault::Lie { lie, length } => self.witness.destination_disk.lie(lie, length),
             Fault::TakeOver { intent, held } => self.take_over(intent, held),
             Fault::Break { a, b, percent } => self.network.break_some(a, b, percent),
@@ -205,6 +249,14 @@ impl World {
             Host::Destination => self.witness.forget_destination(),
             Host::Controller | Host::Clients => {}
         }
+        match host {
+            Host::Source => {
+                self.witness.source_records.die(power);
+                self.witness.source_log.die(power);
+            }
+            Host::Destination => self.witness.destination_records.die(power),
+            Host::Controller | Host::Clients => {}
+        }
         if power {
             self.lose_power(host);
         }
@@ -214,8 +266,7 @@ impl World {
 
     /// Only while the store's volume is received: its owner would tell its clients.
     fn forget(&self) {
-        let is_owned = |record: &DestinationRecord| *record == DestinationRecord::Owned;
-        if !self.witness.destination_journal.has(is_owned) {
+        if !self.witness.is_owned() {
             self.witness.destination_disk.forget_cache();
         }
     }
@@ -238,34 +289,38 @@ impl World {
         });
     }
 
-    fn fail_record(self: &Rc<Self>, host: Host) {
-        match host {
-            Host::Source => self.witness.source_journal.fail_next(true),
-            Host::Destination => self.witness.destination_journal.fail_next(true),
-            Host::Controller | Host::Clients => return,
+    fn folder(&self, which: Which) -> &Folder {
+        match which {
+            Which::SourceRecords => &self.witness.source_records.folder,
+            Which::SourceLog => &self.witness.source_log.folder,
+            Which::DestinationRecords => &self.witness.destination_records.folder,
         }
-        self.clone().mend(host);
     }
 
-    /// An operator sees to a program that can record nothing any more.
+    fn fail_file(self: &Rc<Self>, which: Which, call: FileCall, error: DiskError, length: Micros) {
+        self.folder(which).fail(call, error, length);
+        match which {
+            Which::SourceRecords => self.clone().mend(Host::Source),
+            Which::DestinationRecords => self.clone().mend(Host::Destination),
+            Which::SourceLog => {}
+        }
+    }
+
+    /// From now on an operator sees to a program that can record nothing any more.
     fn mend(self: Rc<Self>, host: Host) {
         self.sim.clone().at(self.sim.now() + REPAIR, move || {
-            let (source, destination) =
-                (&self.witness.source_journal, &self.witness.destination_journal);
-            let (poisoned, failing) = match host {
-                Host::Source => (source.is_poisoned(), source.is_failing()),
-                _ => (destination.is_poisoned(), destination.is_failing()),
+            let records = match host {
+                Host::Source => &self.witness.source_records,
+                _ => &self.witness.destination_records,
             };
-            if poisoned {
+            if records.is_poisoned() {
                 self.crash(host, false, MILLIS);
             }
-            if poisoned || failing {
-                self.mend(host);
-            }
+            self.mend(host);
         });
     }
 
-    fn take_over(&self, intent: Intent, held: Micros) {
+    fn take_over(self: &Rc<Self>, intent: Intent, held: Micros) {
         for host in [Host::Source, Host::Destination] {
             self.network.stall(Host::Controller, host, held, 100);
         }
@@ -284,11 +339,10 @@ impl World {
 
     fn lose_power(&self, host: Host) {
         let Some(disk) = self.disk(host) else { return };
-        match host {
-            Host::Source => self.witness.source_journal.lose_power(),
-            _ => self.witness.destination_journal.lose_power(),
-        }
         disk.lose_power();
+        if self.witness.source_records.is_in_doubt() {
+            return self.witness.registers.borrow_mut().power_lost_in_doubt();
+        }
         let authority = if self.witness.is_committed() { Host::Destination } else { Host::Source };
         if host == authority {
             let left = blocks(Extent::whole(self.plan.size)).map(|block| disk.peek(block));
@@ -299,7 +353,7 @@ impl World {
 
     /// What must hold when all is over.
     fn check_end(&self, trouble: Trouble) {
-        let owned = self.witness.destination_journal.has(|r| *r == DestinationRecord::Owned);
+        let owned = self.witness.is_owned();
         if owned != self.witness.is_committed() {
             self.witness.violate("L3: one side has committed and the other not".to_owned());
         }

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-pub use frontier::Frontier;
+pub use frontier::{Frontier, ParseFrontierError};
 pub use ledger::{Ledger, Noted};
 
 /// Length of a leaf in bytes. Checkpoints lie on multiples of it (or at the volume's end).

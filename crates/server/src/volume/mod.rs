@@ -3,7 +3,6 @@
 mod activity;
 mod arrangement;
 mod attach;
-mod book;
 mod client;
 mod connect;
 mod copy_in;
@@ -35,17 +34,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use blockferry_block::{BootId, Generation, SessionId, VolumeName};
+use blockferry_block::{Generation, SessionId, VolumeName};
 use blockferry_device::{DeviceInfo, Errno, Failure};
+use blockferry_journal::OsFiles;
 use blockferry_migration::Faults;
-use blockferry_migration::digest::Frontier;
 use blockferry_migration::record::{Part, VolumeRecord, VolumeState};
 use blockferry_migration::source::Source;
+pub(crate) use blockferry_records::{ActivityFile, Book};
+use blockferry_records::{Restarted, restart};
 use blockferry_store::Store;
 
 use crate::program::Context as Program;
-pub(crate) use activity::ActivityFile;
-pub(crate) use book::Book;
 use lanes::Lanes;
 use outgoing::Outgoing;
 use owner::Owner;
@@ -110,7 +109,12 @@ impl Volume {
             Some((session.parse::<SessionId>().ok()?, Generation(*generation)))
         });
         let faults = program.faults;
-        let stage = stage_of(&program, &name, info.size, &state, faults)?;
+        let reopen = || {
+            let path = ActivityFile::path(&program.state_dir, name.as_str());
+            ActivityFile::reopen(OsFiles, path, state.size)
+        };
+        let restarted = restart(&state, program.boot, faults, reopen)?;
+        let (stage, log) = stage_of(restarted);
         let volume = Arc::new(Self {
             info,
             store,
@@ -133,7 +137,7 @@ impl Volume {
             volume.plain.open();
         }
         if matches!(state.part, Part::Source | Part::Forwarding) {
-            volume.resume_outgoing(&state)?;
+            volume.start_outgoing(&state, log)?;
         }
         Ok(volume)
     }
@@ -218,7 +222,7 @@ impl Volume {
         if result.is_err() {
             self.unrecorded.store(true, Ordering::SeqCst);
         }
-        result
+        Ok(result?)
     }
 
     /// Closes the journal for good, so that its file may be removed.
@@ -235,32 +239,14 @@ fn exported(mut info: DeviceInfo) -> DeviceInfo {
     info
 }
 
-fn stage_of(
-    program: &Program,
-    name: &VolumeName,
-    size: u64,
-    state: &VolumeState,
-    faults: Faults,
-) -> Result<Stage> {
-    Ok(match state.part {
-        Part::Owner => Stage::Owner(Arc::new(Owner::new(Source::new(size, faults)))),
-        Part::Forwarding => Stage::Owner(Arc::new(Owner::new(Source::forwarding(size)))),
-        Part::Retired => Stage::Retired,
-        Part::Source => {
-            let path = ActivityFile::path(&program.state_dir, name.as_str());
-            let (_, logged) = ActivityFile::reopen(path, size)?;
-            Stage::Owner(Arc::new(Owner::new(Source::recovering(size, logged, faults))))
+fn stage_of(restarted: Restarted) -> (Stage, Option<ActivityFile>) {
+    match restarted {
+        Restarted::Owner(source, log) => (Stage::Owner(Arc::new(Owner::new(source))), log),
+        Restarted::Receiver(destination) => {
+            (Stage::Receiver(Arc::new(Receiver::new(destination))), None)
         }
-        Part::Destination => {
-            Stage::Receiver(Arc::new(receiver(program.boot, size, state, faults)?))
-        }
-    })
-}
-
-fn receiver(boot: BootId, size: u64, state: &VolumeState, faults: Faults) -> Result<Receiver> {
-    let migration = state.migration.as_ref().context("a destination has a migration")?;
-    let stream = Frontier::from_text(&migration.stream)?;
-    Ok(Receiver::restarted(boot, size, migration.durable, stream, migration.ready, faults))
+        Restarted::Retired => (Stage::Retired, None),
+    }
 }
 
 /// What a client is told by a program that does not own the volume.

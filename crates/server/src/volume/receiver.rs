@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use blockferry_block::{Attempt, BootId};
+use blockferry_block::BootId;
 use blockferry_migration::Faults;
 use blockferry_migration::destination::{Attached, Destination, Refusal};
 use blockferry_migration::digest::Frontier;
@@ -26,23 +26,8 @@ impl Receiver {
         Self::new(Destination::new(size, boot, 0, Frontier::new(), 0).with_faults(faults))
     }
 
-    /// A volume that was found after a restart.
-    pub(crate) fn restarted(
-        boot: BootId,
-        size: u64,
-        durable: u64,
-        stream: Frontier,
-        ready: Option<Attempt>,
-        faults: Faults,
-    ) -> Self {
-        let destination = Destination::new(size, boot, durable, stream, size).with_faults(faults);
-        Self::new(match ready {
-            Some(attempt) => destination.with_ready(attempt),
-            None => destination,
-        })
-    }
-
-    fn new(destination: Destination) -> Self {
+    /// A volume as a restart has found it.
+    pub(crate) fn new(destination: Destination) -> Self {
         Self {
             destination: Mutex::new(destination),
             changed: Notify::new(),

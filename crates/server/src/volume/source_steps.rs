@@ -11,17 +11,18 @@ use blockferry_control::api::{
     CommitReply, CommitRequest, RetireReply, SendReply, SendRequest, SettleReply, SettleRequest,
     SlowDestination, VerifyReply, VerifyRequest,
 };
+use blockferry_journal::OsFiles;
 use blockferry_migration::record::{Part, Party, VolumeRecord, VolumeState};
 use blockferry_migration::source::{Attachment, PhaseName, SessionKey, Source};
 use blockferry_nbd_session::Role;
 
-use super::activity::{self, ActivityFile};
+use super::activity;
 use super::mirror_out::{self, MirrorLane};
 use super::outgoing::Outgoing;
 use super::owner::Owner;
 use super::plain::Closed;
 use super::steps::{Refused, Step};
-use super::{Stage, Volume};
+use super::{ActivityFile, Stage, Volume};
 
 /// A request to settle is answered after this long even when it has not succeeded yet.
 const SETTLE_WAIT: Duration = Duration::from_secs(1);
@@ -40,17 +41,9 @@ const LOOK: Duration = Duration::from_millis(5);
 const OWN_KEY: SessionKey = SessionKey(u64::MAX);
 
 impl Volume {
-    /// Goes on with a migration that the records tell of.
-    pub(super) fn resume_outgoing(self: &Arc<Self>, state: &VolumeState) -> anyhow::Result<()> {
-        let log = match state.part {
-            Part::Forwarding => None,
-            _ => Some(ActivityFile::reopen(self.activity_path(), self.info.size)?.0),
-        };
-        self.start_outgoing(state, log)
-    }
-
-    /// Without an activity log there is nothing to be done but forwarding.
-    fn start_outgoing(
+    /// Goes on with a migration that the records tell of. Without an activity log there is nothing to
+    /// be done but forwarding.
+    pub(super) fn start_outgoing(
         self: &Arc<Self>,
         state: &VolumeState,
         log: Option<ActivityFile>,
@@ -92,8 +85,11 @@ impl Volume {
                 };
                 let closed = Closed::wait(self).await;
                 // Before the record: what cannot be kept is not begun.
-                self.remove_activity_log().await;
-                let log = ActivityFile::create(self.activity_path())?;
+                let path = self.activity_path();
+                let create = move || ActivityFile::create(OsFiles, path);
+                let created = tokio::task::spawn_blocking(create).await;
+                let log =
+                    created.context("its task failed")?.context("creating the activity log")?;
                 self.record(record).await?;
                 blockferry_label::reached("source.send.recorded");
                 self.record(VolumeRecord::Term { term: request.term }).await?;
@@ -242,22 +238,12 @@ impl Volume {
         self.set_outgoing(None);
         self.set_own_lane(None);
         self.sessions.stop_roles(&[Role::Copy]).await;
-        self.remove_activity_log().await;
+        let path = self.activity_path();
+        let _ = tokio::task::spawn_blocking(move || ActivityFile::remove(&OsFiles, &path)).await;
     }
 
     fn activity_path(&self) -> PathBuf {
         ActivityFile::path(&self.program.state_dir, self.name.as_str())
-    }
-
-    /// Every migration begins with an empty log.
-    async fn remove_activity_log(&self) {
-        let path = self.activity_path();
-        match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), %error, "an old activity log stays");
-            }
-            _ => {}
-        }
     }
 
     /// `/retire`, at the former owner.

@@ -19,7 +19,7 @@ impl DestinationProgram {
             let finished = self.machine.borrow_mut().attach_finish();
             if let Ok(attached) = finished {
                 // The next run may find what could not be recorded, and answer another address.
-                if self.witness.destination_journal.is_poisoned() {
+                if self.records().is_unrecorded() {
                     return UNRECORDED;
                 }
                 self.changed.raise();
@@ -56,8 +56,8 @@ impl DestinationProgram {
         let state = self.machine.borrow().checkpoint_state(epoch, address).cloned();
         let Ok(state) = state else { return STALE };
         self.witness.note("finishing", || address.to_string());
-        let record = DestinationRecord::Durable(address, state);
-        if self.witness.destination_journal.append(record).await.is_err() {
+        let record = VolumeRecord::Durable { address, stream: state.to_text() };
+        if self.records().append(record).await.is_err() {
             return UNRECORDED;
         }
         self.machine.borrow_mut().checkpoint_done(address);
@@ -83,8 +83,8 @@ impl DestinationProgram {
             return LOST;
         }
         let _step = self.step_turn().await;
-        let record = DestinationRecord::Ready(attempt);
-        if self.witness.destination_journal.append(record).await.is_err() {
+        let record = VolumeRecord::Ready { attempt, generation: self.next_generation() };
+        if self.records().append(record).await.is_err() {
             return UNRECORDED;
         }
         let ready = self.machine.borrow_mut().ready_durable(epoch, Attempt(attempt));
@@ -92,9 +92,12 @@ impl DestinationProgram {
         if ready.is_ok() { Reply::Done } else { STALE }
     }
 
+    fn next_generation(&self) -> u64 {
+        self.records().state().map_or(0, |state| state.generation.next().0)
+    }
+
     pub(super) async fn check_term(&self, term: u64) -> Result<(), Reply> {
-        let journal = &self.witness.destination_journal;
-        let record = async |term| journal.append(DestinationRecord::Term(term)).await.is_ok();
+        let record = async |term| self.records().append(VolumeRecord::Term { term }).await.is_ok();
         self.terms.check(term, record).await
     }
 
@@ -104,14 +107,29 @@ impl DestinationProgram {
         if self.owner.borrow().is_some() {
             return Reply::TooLate;
         }
-        let record = DestinationRecord::Aborted;
-        if !self.gone.get() && self.witness.destination_journal.append(record).await.is_err() {
+        if self.gone.get() {
+            return Reply::Done;
+        }
+        if self.records().append(VolumeRecord::Aborted).await.is_err() {
             return UNRECORDED;
         }
         self.gone.set(true);
         self.changed.raise();
+        self.idle().await;
+        self.records().remove().await;
         self.witness.note("removed", String::new);
         Reply::Done
+    }
+
+    /// Waits until nothing is being written.
+    async fn idle(&self) {
+        loop {
+            let changed = self.changed.wait();
+            if self.machine.borrow().is_idle() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Mirror writes end; then the ownership is durable, and clients are served. Only a side that
@@ -122,13 +140,7 @@ impl DestinationProgram {
         }
         self.owning.set(true);
         let _step = self.step_turn().await;
-        loop {
-            let changed = self.changed.wait();
-            if self.machine.borrow().is_idle() {
-                break;
-            }
-            changed.await;
-        }
+        self.idle().await;
         if self.gone.get() {
             return GONE;
         }
@@ -136,11 +148,11 @@ impl DestinationProgram {
         self.witness.destination_disk.forget_losses();
         if self.owner.borrow().is_none() {
             self.witness.owned();
-            let record = DestinationRecord::Owned;
-            if self.witness.destination_journal.append(record).await.is_err() {
+            let record = VolumeRecord::Owned { generation: self.next_generation() };
+            if self.records().append(record).await.is_err() {
                 return UNRECORDED;
             }
-            self.become_owner();
+            self.become_owner(self.new_owner());
             self.witness.note("owned", String::new);
             self.changed.raise();
         }

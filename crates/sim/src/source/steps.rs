@@ -4,7 +4,7 @@ use super::*;
 
 impl SourceProgram {
     async fn record_term(&self, term: u64) -> bool {
-        self.witness.source_journal.append(SourceRecord::Term(term)).await.is_ok()
+        self.records().append(VolumeRecord::Term { term }).await.is_ok()
     }
 
     pub(super) async fn check_term(&self, term: u64) -> Result<(), Reply> {
@@ -27,17 +27,14 @@ impl SourceProgram {
             return refusal;
         }
         let phase = self.volume.machine.borrow().phase();
-        let attempts = |records: &[SourceRecord]| {
-            records.iter().filter(|r| matches!(r, SourceRecord::Attempt(_))).count() as u64
-        };
-        if phase == PhaseName::Sweeping {
-            let attempt = attempts(&self.witness.source_journal.records()) + 1;
-            let record = SourceRecord::Attempt(attempt);
-            if self.witness.source_journal.append(record).await.is_err() {
-                return Reply::Refused("the journal failed");
+        let migration = self.records().state().and_then(|state| state.migration);
+        let mut attempt = migration.map_or(0, |migration| migration.attempt.0);
+        if phase != PhaseName::Settling || attempt == 0 {
+            attempt += 1;
+            if self.records().append(VolumeRecord::Attempt { attempt }).await.is_err() {
+                return UNRECORDED;
             }
         }
-        let attempt = attempts(&self.witness.source_journal.records());
         let Some(epoch) = self.route.epoch() else { return Reply::Refused("not attached") };
         let settled = self.volume.machine.borrow_mut().settle(Attempt(attempt));
         self.volume.after_change();
@@ -74,7 +71,9 @@ impl SourceProgram {
             self.volume.machine.borrow_mut().commit_durable();
             self.volume.after_change();
         }
-        if self.witness.source_journal.append(SourceRecord::Committed).await.is_err() {
+        let generation = self.records().state().map_or(0, |state| state.generation.next().0);
+        let record = VolumeRecord::Committed { attempt, generation };
+        if self.records().append(record).await.is_err() {
             // Nobody knows whether it is durable; only a restart can tell.
             self.witness.faults.stop(Host::Source);
             return std::future::pending().await;
@@ -89,10 +88,16 @@ impl SourceProgram {
     /// Gives the migration up before its commit: the source goes on mirroring until the record of it is
     /// durable.
     pub(super) async fn abort(&self, term: u64) -> Reply {
+        if self.is_given_up() {
+            return Reply::Done;
+        }
         if let Err(refusal) = self.check_term(term).await {
             return refusal;
         }
         let _ending = self.ending.turn().await;
+        if self.is_given_up() {
+            return Reply::Done; // another controller has done it meanwhile
+        }
         if self.volume.machine.borrow_mut().abort_begin().is_err() {
             return Reply::TooLate;
         }
@@ -101,13 +106,14 @@ impl SourceProgram {
             self.volume.machine.borrow_mut().abort_durable();
             self.volume.after_change();
         }
-        if self.witness.source_journal.append(SourceRecord::Aborted).await.is_err() {
-            return Reply::Refused("the journal failed");
+        if self.records().append(VolumeRecord::Aborted).await.is_err() {
+            return UNRECORDED;
         }
         self.volume.machine.borrow_mut().abort_durable();
         self.witness.aborted();
         self.route.end();
         self.volume.after_change();
+        self.witness.source_log.remove().await;
         Reply::Done
     }
 }
