@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use blockferry_control::ControlError;
-use blockferry_control::api::{SettleReply, SettleRequest};
+use blockferry_control::api::{SettleReply, SettleRequest, VolumeStatus};
 use tokio::time::sleep;
 
 use super::ground::{Footing, Voice};
@@ -63,7 +63,7 @@ impl<N: Network> Migration<'_, N> {
     }
 
     /// The earlier phase that what is missing asks for: the sweep when `W` fell, a comparison when
-    /// the copier read in parts so that there is no digest.
+    /// there is no digest, since the copier read in parts, or the source was restarted.
     fn back_to(
         &self,
         source: &Seen<StorageSeen>,
@@ -76,14 +76,7 @@ impl<N: Network> Migration<'_, N> {
             Footing::Loose(_) => return Ok(None),
         }
         let volume = source.as_ref().ok().and_then(|seen| seen.volume.as_ref());
-        let only_the_digest = volume.is_some_and(|volume| {
-            let digest = volume.migration.as_ref().and_then(|m| m.digest.as_ref());
-            volume.durable_address >= self.size
-                && volume.dirty_bytes == 0
-                && digest.is_none_or(|digest| digest.matches.is_none())
-        });
-        let is_new = self.record.verified.is_none();
-        Ok((only_the_digest && is_new).then_some(Phase::Verify))
+        Ok(volume.is_some_and(lacks_only_a_digest).then_some(Phase::Verify))
     }
 
     async fn refused(&self, error: ControlError, voice: &mut Voice<'_>) -> anyhow::Result<()> {
@@ -94,4 +87,17 @@ impl<N: Network> Migration<'_, N> {
         }
         patient(error, voice).await
     }
+}
+
+/// Whether nothing but a proof that both sides are equal is missing: neither a digest nor a comparison
+/// of this run of the source gives it.
+fn lacks_only_a_digest(source: &VolumeStatus) -> bool {
+    let migration = source.migration.as_ref();
+    let digest = migration.and_then(|migration| migration.digest.as_ref());
+    let compared =
+        migration.is_some_and(|m| m.verified_bytes >= source.size && m.mismatched_bytes == 0);
+    source.durable_address >= source.size
+        && source.dirty_bytes == 0
+        && digest.is_none_or(|digest| digest.matches.is_none())
+        && !compared
 }

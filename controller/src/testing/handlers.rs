@@ -121,9 +121,13 @@ async fn settle(
     Json(request): Json<SettleRequest>,
 ) -> Answer<SettleReply> {
     note(&world, "source settle");
+    if std::mem::take(&mut world.state().restart_when_settling) {
+        world.restart_source();
+    }
     let reserved = world.reserved();
     let mut state = world.state();
-    let settled = reserved == state.size && state.dirty == 0;
+    let proved = state.digest_agreed || state.verified >= state.size;
+    let settled = reserved == state.size && state.dirty == 0 && proved;
     state.durable = reserved;
     let sending = state.migration.as_mut().filter(|sending| sending.term == request.term);
     let sending = sending.ok_or_else(|| ApiError::conflict("an older term"))?;
@@ -238,6 +242,7 @@ async fn verify(
         return Ok(Json(VerifyReply { verified_bytes: 0, mismatched_bytes: 0, done: false }));
     }
     let mismatched_bytes = state.mismatches.pop_front().unwrap_or(0);
+    state.verified = size;
     Ok(Json(VerifyReply { verified_bytes: size, mismatched_bytes, done: true }))
 }
 

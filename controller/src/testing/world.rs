@@ -70,6 +70,12 @@ pub(crate) struct State {
     pub(crate) mismatches: VecDeque<u64>,
     /// The destination is restarted when the first comparison begins.
     pub(crate) restart_when_compared: bool,
+    /// The source is restarted when it is first asked to settle.
+    pub(crate) restart_when_settling: bool,
+    /// Whether this run of the source has agreed on a digest with the destination.
+    pub(crate) digest_agreed: bool,
+    /// Bytes that this run of the source has compared.
+    pub(crate) verified: u64,
     pub(crate) troubles: Vec<(u64, Trouble)>,
     /// Connections opened before this count are lost.
     pub(crate) connections_cut: u64,
@@ -173,6 +179,14 @@ impl World {
         }
     }
 
+    /// The source knows of the digest and of a comparison no more.
+    pub(crate) fn restart_source(&self) {
+        let mut state = self.state();
+        state.source_boot += 100;
+        state.digest_agreed = false;
+        state.verified = 0;
+    }
+
     pub(crate) fn source_status(&self) -> VolumeStatus {
         let (state, reserved) = (self.state(), self.reserved());
         VolumeStatus {
@@ -187,8 +201,9 @@ impl World {
                     algorithm: "test".to_owned(),
                     address: reserved,
                     value: "d1".to_owned(),
-                    matches: Some(true),
+                    matches: state.digest_agreed.then_some(true),
                 }),
+                verified_bytes: state.verified,
                 paused: sending.paused,
                 rewinds: sending.rewinds,
                 copied_bytes: reserved,
@@ -267,6 +282,9 @@ impl State {
             commit_faults: VecDeque::new(),
             mismatches: VecDeque::new(),
             restart_when_compared: false,
+            restart_when_settling: false,
+            digest_agreed: true,
+            verified: 0,
             troubles: Vec::new(),
             connections_cut: 0,
             connections: 0,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use blockferry_block::Extent;
 use blockferry_migration::digest::LEAF;
+use blockferry_migration::source::Missing;
 
 use crate::client::Clients;
 use crate::content::{BLOCK, Content};
@@ -142,10 +143,8 @@ impl Controller {
         }
         if !committed {
             self.copy(epoch.ok_or(Again)?).await?;
-            let wants = self.driving.verify && !self.compared.get();
-            if wants && !self.compare(source, destination).await? {
-                self.intent.set(Intent::Abort);
-                return Err(Again);
+            if self.driving.verify && !self.compared.get() {
+                self.compare(source, destination).await?;
             }
             self.commit(source, destination).await?;
         }
@@ -237,21 +236,22 @@ impl Controller {
         }
     }
 
-    /// Compares until a pass finds no difference; false when the last one still did. A disk that lies
-    /// behind a pass is found by none, so the simulated one does not.
-    async fn compare(&self, source: &Connection, destination: &Connection) -> Result<bool, Halt> {
+    /// Compares until a pass finds no difference, and gives up when the last one still did. A disk
+    /// that lies behind a pass is found by none, so the simulated one does not.
+    async fn compare(&self, source: &Connection, destination: &Connection) -> Result<(), Halt> {
         for _ in 0..PASSES_MAX {
             self.witness.destination_disk.be_honest(true);
             if self.witness.breaks(Mutation::NotCompared)
                 || self.pass(source, destination).await? == 0
             {
                 self.compared.set(true);
-                return Ok(true);
+                return Ok(());
             }
             self.witness.destination_disk.be_honest(false);
             self.sim.sleep(self.sim.between(0, 50 * MILLIS)).await;
         }
-        Ok(false)
+        self.intent.set(Intent::Abort);
+        Err(Again)
     }
 
     /// One pass; how many bytes differed.
@@ -278,9 +278,17 @@ impl Controller {
         loop {
             let settled = self.call(source, Call::Settle { term }).await?;
             let Reply::Settled { attempt, epoch, missing } = settled else { return Err(Again) };
-            if missing.is_some() {
-                self.sim.sleep(MILLIS).await;
-                continue;
+            match missing {
+                None => {}
+                // A restart of the source has forgotten whether the digests agree.
+                Some(Missing::Digest) => {
+                    self.compare(source, destination).await?;
+                    continue;
+                }
+                Some(_) => {
+                    self.sim.sleep(MILLIS).await;
+                    continue;
+                }
             }
             self.done(destination, Call::Ready { epoch, attempt, term }).await?;
             return self.done(source, Call::Commit { attempt, term }).await;

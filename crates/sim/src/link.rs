@@ -8,7 +8,6 @@ use blockferry_migration::in_flight::OpId;
 use blockferry_migration::record::{Part, Party, VolumeRecord};
 use blockferry_migration::source::{MirrorOutcome, PhaseName, Step};
 
-use crate::compare::Compared;
 use crate::executor::{MILLIS, SECOND, Sim, first};
 use crate::message::{Call, Reply};
 use crate::mutation::Mutation;
@@ -35,8 +34,6 @@ pub struct Link {
     pub volume: Rc<Volume>,
     /// The way to the destination.
     pub route: Rc<Route>,
-    /// The comparison.
-    pub compared: Rc<Compared>,
     witness: Rc<Witness>,
     reattach: crate::executor::Signal,
     terms: Rc<Terms>,
@@ -48,7 +45,6 @@ impl Link {
         boot: u64,
         volume: &Rc<Volume>,
         route: &Rc<Route>,
-        compared: &Rc<Compared>,
         terms: &Rc<Terms>,
     ) {
         let link = Rc::new(Self {
@@ -56,7 +52,6 @@ impl Link {
             boot,
             volume: volume.clone(),
             route: route.clone(),
-            compared: compared.clone(),
             witness: volume.witness.clone(),
             reattach: crate::executor::Signal::default(),
             terms: terms.clone(),
@@ -202,14 +197,13 @@ impl Link {
         }
     }
 
-    /// A stream that does not move needs none, unless the volume's end is not durable yet, or a restart
-    /// has forgotten whether the digests agree; the real controller has both sides compared then.
+    /// A stream that does not move needs none, unless the volume's end is not durable yet.
     fn wants_checkpoint(&self) -> bool {
         let machine = self.volume.machine.borrow();
         let Some(sweep) = machine.sweep() else { return false };
         let moved = sweep.reserved() > sweep.durable();
-        let open = sweep.durable() < self.witness.size || sweep.digest_agreed().is_none();
-        let unfinished = machine.phase() == PhaseName::Settling && open;
+        let settling = machine.phase() == PhaseName::Settling;
+        let unfinished = settling && sweep.durable() < self.witness.size;
         machine.phase() != PhaseName::Committing && (moved || unfinished)
     }
 

@@ -15,7 +15,6 @@ use blockferry_migration::record::{Part, VolumeRecord};
 use blockferry_migration::source::{ClaimStep, PhaseName, SessionKey};
 use blockferry_records::{RecordsError, Restarted};
 
-use crate::compare::Compared;
 use crate::content::{BLOCK, Stamp, blocks, with_pieces};
 use crate::executor::{Lock, Pid, Sim, first};
 use crate::fences::{Fences, Running};
@@ -42,7 +41,6 @@ pub struct SourceProgram {
     sessions: Cell<u64>,
     committing: Cell<bool>,
     terms: Rc<Terms>,
-    compared: Rc<Compared>,
     /// A commit and an abort exclude one another until either is durable.
     ending: Lock,
 }
@@ -82,7 +80,6 @@ impl SourceProgram {
         let route_of_volume = Some(route.clone());
         let volume = Volume::new(witness, process, &witness.source_disk, machine, route_of_volume);
         witness.watch_source(&volume);
-        let compared = Rc::new(Compared::default());
         let known = state.migration.as_ref().map_or(0, |migration| migration.term);
         let terms = Rc::new(Terms::new(witness, Host::Source, known));
         let program = Rc::new(Self {
@@ -96,7 +93,6 @@ impl SourceProgram {
             committing: Cell::new(false),
             terms,
             ending: Lock::default(),
-            compared,
         });
         if state.part == Part::Source || !witness.has_begun() {
             program.go_on(boot);
@@ -106,9 +102,9 @@ impl SourceProgram {
 
     /// Begins the migration, or goes on with it.
     fn go_on(&self, boot: u64) {
-        let Self { volume, route, compared, terms, .. } = self;
+        let Self { volume, route, terms, .. } = self;
         route.add_session(volume, RESYNC_KEY, (Session(0), boot));
-        Link::start(boot, volume, route, compared, terms);
+        Link::start(boot, volume, route, terms);
     }
 
     fn records(&self) -> &Records {
@@ -136,15 +132,7 @@ impl SourceProgram {
             Call::Settle { term } => self.settle(term).await,
             Call::Commit { attempt, term } => self.commit(attempt, term).await,
             Call::Abort { term } => self.abort(term).await,
-            Call::Verify { .. }
-                if self.volume.machine.borrow().phase() == PhaseName::Forwarding =>
-            {
-                Reply::Refused("the commit has begun")
-            }
-            Call::Verify { restart } => {
-                let (address, mismatched) = self.compared.ask(restart, self.witness.size);
-                Reply::Verified { address, mismatched }
-            }
+            Call::Verify { restart } => self.verify(restart),
             _ => Reply::Refused("the source does not understand"),
         }
     }
@@ -166,6 +154,14 @@ impl SourceProgram {
         }
         self.roles.borrow_mut().insert(connection, (role, key));
         Reply::Done
+    }
+
+    fn verify(&self, restart: bool) -> Reply {
+        let Some(pass) = self.volume.machine.borrow_mut().ask_comparison(restart) else {
+            return Reply::Refused("the commit has begun");
+        };
+        self.volume.after_change();
+        Reply::Verified { address: pass.address(), mismatched: pass.mismatched() }
     }
 
     /// Nothing older of the session executes here, or, through its forward connections, there.

@@ -143,6 +143,19 @@ async fn a_destination_that_is_restarted_while_it_is_compared_is_copied_to_and_c
 }
 
 #[tokio::test]
+async fn a_source_that_is_restarted_after_the_comparison_is_compared_again_and_not_waited_for() {
+    let stage = Stage::new().await;
+    stage.world.state().restart_when_settling = true;
+    let mut order = stage.order();
+    order.driving.verify = true;
+    let migrated = tokio::time::timeout(SOON, stage.migrate(&order)).await;
+    migrated.expect("it waits without end").unwrap();
+    stage.assert_moved();
+    let phases = stage.audience.phases();
+    assert_eq!(phases[4..8], [Phase::Verify, Phase::Settle, Phase::Verify, Phase::Settle]);
+}
+
+#[tokio::test]
 async fn an_external_copier_gets_both_uris_and_resume_finishes() {
     let stage = Stage::new().await;
     stage.migrate(&MigrateOrder { external: true, ..stage.order() }).await.unwrap();

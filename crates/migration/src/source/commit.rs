@@ -273,7 +273,7 @@ impl Source {
     /// What a settled attempt still lacks (I10, I14); `None` when it can be committed.
     pub fn missing(&self) -> Option<Missing> {
         let sweep = self.sweep()?;
-        let verified = sweep.counters.verified_bytes >= self.size;
+        let verified = sweep.comparison.is_some_and(|pass| pass.proves(self.size));
         if !sweep.is_attached() {
             Some(Missing::Attachment)
         } else if sweep.reserved < self.size {

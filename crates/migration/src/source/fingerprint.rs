@@ -6,6 +6,7 @@
 use std::hash::{Hash, Hasher};
 use std::mem::discriminant;
 
+use super::compare::Comparison;
 use super::operation::{OpState, Operation};
 use super::sweep::Sweep;
 use super::{Phase, Source};
@@ -23,7 +24,7 @@ impl Hash for Source {
         self.operations.values().for_each(|operation| hash_operation(operation, sweep, state));
         let Some(sweep) = sweep else { return };
         sweep.reads_locked.map(|end| self.in_flight.count_before(end)).hash(state);
-        hash_sweep(sweep, self.size, state);
+        hash_sweep(sweep, state);
     }
 }
 
@@ -39,7 +40,7 @@ fn hash_operation<H: Hasher>(operation: &Operation, sweep: Option<&Sweep>, state
     }
 }
 
-fn hash_sweep<H: Hasher>(sweep: &Sweep, size: u64, state: &mut H) {
+fn hash_sweep<H: Hasher>(sweep: &Sweep, state: &mut H) {
     (sweep.read_cursor, sweep.reserved, sweep.durable).hash(state);
     (sweep.attachment, sweep.recovering, sweep.paused, sweep.ending).hash(state);
     (&sweep.dirty, &sweep.unflushed, &sweep.flushing, &sweep.log).hash(state);
@@ -47,7 +48,12 @@ fn hash_sweep<H: Hasher>(sweep: &Sweep, size: u64, state: &mut H) {
     (&sweep.mirrors, &sweep.unfenced).hash(state);
     sweep.claims.values().for_each(|claim| claim.hash(state));
     (&sweep.data_claimed, sweep.resync_cursor, sweep.resyncing).hash(state);
-    (sweep.counters.verified_bytes >= size).hash(state);
+    sweep.comparison.map(hash_of).hash(state);
+}
+
+/// An operation that is under way is hashed with the others.
+fn hash_of(pass: Comparison) -> (u64, bool, bool) {
+    (pass.address, pass.mismatched > 0, pass.under_way.is_some())
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 mod abort;
 mod claim;
 mod commit;
+mod compare;
 mod data_claimed;
 mod fingerprint;
 mod operation;
@@ -30,6 +31,7 @@ pub use claim::{
     CHECKPOINT_LAG_MAX, CLAIM_AHEAD_MAX, ClaimId, ClaimRefusal, ClaimStep, SWEEP_DIRTY_MAX,
 };
 pub use commit::{CommitRefusal, DigestMismatch, Missing};
+pub use compare::Comparison;
 pub use operation::{Answer, MirrorOutcome, SessionKey, Step};
 pub use resync::RESYNC_LENGTH_MAX;
 pub use sweep::{Attachment, Counters, Sweep};

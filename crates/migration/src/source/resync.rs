@@ -1,5 +1,4 @@
-//! Resync: dirty extents are made equal again, by the source alone, under its own lock; and the
-//! comparison of both sides under live writes, which uses the same lock.
+//! Resync: dirty extents are made equal again, by the source alone, under its own lock.
 
 use blockferry_block::{Extent, MIB};
 
@@ -14,7 +13,7 @@ pub const RESYNC_LENGTH_MAX: u64 = MIB;
 const RESYNCS_MAX: usize = 4;
 
 /// Resync and comparison belong to no client.
-const NO_SESSION: SessionKey = SessionKey(u64::MAX);
+pub(super) const NO_SESSION: SessionKey = SessionKey(u64::MAX);
 
 impl Source {
     /// The next resync to carry out, if one is possible: `W` has passed a dirty extent and no old
@@ -80,32 +79,7 @@ impl Source {
         self.end(id);
     }
 
-    /// Begins to compare an extent of both sides; the step tells when both may be read.
-    pub fn begin_compare(&mut self, extent: Extent) -> OpId {
-        self.admit(Operation::new(Kind::Compare, NO_SESSION, extent), Mode::Shared)
-    }
-
-    pub(super) fn decide_compare(&self, extent: Extent) -> OpState {
-        let comparable = self.sweep().is_some_and(|sweep| {
-            sweep.is_attached() && extent.end() <= sweep.reserved && !sweep.dirty.overlaps(extent)
-        });
-        if comparable { OpState::apply(Some(extent)) } else { OpState::Answered(Answer::Skipped) }
-    }
-
-    /// A comparison has ended. What differs is dirty from now on.
-    pub fn compare_done(&mut self, id: OpId, extent: Extent, equal: Option<bool>) {
-        if let (Some(sweep), Some(equal)) = (self.sweep_mut(), equal) {
-            sweep.counters.verified_bytes += extent.len();
-            if !equal {
-                sweep.counters.mismatched_bytes += extent.len();
-                sweep.log.require(extent);
-                sweep.dirty.insert(extent);
-            }
-        }
-        self.end(id);
-    }
-
-    fn end(&mut self, id: OpId) {
+    pub(super) fn end(&mut self, id: OpId) {
         self.operations.remove(&id);
         self.in_flight.erase(id);
         self.wake_granted();

@@ -6,6 +6,7 @@ use blockferry_block::Extent;
 
 use super::SessionKey;
 use super::claim::{CHECKPOINT_LAG_MAX, CLAIM_AHEAD_MAX, Claim, ClaimId};
+use super::compare::Comparison;
 use super::data_claimed::DataClaimed;
 use crate::activity::ActivityLog;
 use crate::digest::{Digest, Frontier, Ledger};
@@ -33,10 +34,6 @@ pub struct Counters {
     pub resynced_bytes: u64,
     /// Attaches that found the read cursor beyond the address to go on from.
     pub rewinds: u64,
-    /// Bytes compared by reading both sides.
-    pub verified_bytes: u64,
-    /// Bytes among them that differed.
-    pub mismatched_bytes: u64,
 }
 
 /// State of one migration at its source.
@@ -66,6 +63,7 @@ pub struct Sweep {
     pub(super) next_claim: u64,
     pub(super) resync_cursor: u64,
     pub(super) resyncing: usize,
+    pub(super) comparison: Option<Comparison>,
     pub(super) counters: Counters,
 }
 
@@ -94,6 +92,7 @@ impl Sweep {
             next_claim: 0,
             resync_cursor: 0,
             resyncing: 0,
+            comparison: None,
             counters: Counters::default(),
         }
     }
@@ -140,6 +139,11 @@ impl Sweep {
     /// Whether a part of the extent is dirty.
     pub fn is_dirty(&self, extent: Extent) -> bool {
         self.dirty.overlaps(extent)
+    }
+
+    /// How far the comparison of both sides is; `None` when nobody asked for one.
+    pub fn comparison(&self) -> Option<Comparison> {
+        self.comparison
     }
 
     /// What happened so far.
@@ -206,6 +210,9 @@ impl Sweep {
         self.attachment = Attachment::Attached { epoch };
         self.ledger = Ledger::resume(digest);
         self.digest_agreed = None;
+        if let Some(comparison) = &mut self.comparison {
+            comparison.take_back(reserved);
+        }
         self.data_claimed = DataClaimed::default();
         self.mirrors.clear();
         self.unfenced.clear();

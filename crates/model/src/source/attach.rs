@@ -1,6 +1,5 @@
 //! Attach, checkpoints, and the news of `W`: what the source asks the destination by itself.
 
-use blockferry_block::Extent;
 use blockferry_migration::destination::Attached;
 use blockferry_migration::digest::Digest;
 use blockferry_migration::source::{Missing, PhaseName, Step};
@@ -121,8 +120,8 @@ impl World {
     /// Both sides are compared, under the lock of the in-flight record; not now, if something is
     /// under way.
     pub(crate) fn compare(&mut self) {
-        let extent = Extent::whole(SIZE);
-        let id = self.source.machine.begin_compare(extent);
+        self.source.machine.ask_comparison(true);
+        let Some((id, extent)) = self.source.machine.next_compare(SIZE) else { return };
         let comparable = matches!(self.source.machine.step(id), Step::Apply { .. });
         let equal = self.source.disk.now() == self.destination.disk.now();
         self.source.machine.compare_done(id, extent, comparable.then_some(equal));

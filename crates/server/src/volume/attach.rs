@@ -124,7 +124,7 @@ async fn follow(
         () = outgoing.stop.cancelled() => return None,
         ended = watch(volume, owner, outgoing, epoch) => ended,
         ended = checkpoints(volume, owner, outgoing, epoch) => ended,
-        () = super::resync::run(volume, owner, outgoing, epoch) => Ok(()),
+        () = super::resync::run(volume, owner) => Ok(()),
     };
     if is_over(owner, outgoing) { None } else { ended.err() }
 }

@@ -10,7 +10,7 @@ use blockferry_control::ControlClient;
 use blockferry_control::api::DigestStatus;
 use blockferry_migration::digest::ALGORITHM;
 use blockferry_migration::record::MigrationState;
-use blockferry_migration::source::{Counters, Sweep};
+use blockferry_migration::source::{Comparison, Counters, Sweep};
 use blockferry_nbd_session::{
     ConnectError, ConnectOptions, FenceOutcome, FenceRequest, Link, NbdUri, Role, RoleClaim,
 };
@@ -41,17 +41,33 @@ pub(crate) struct Outgoing {
     zeroes: AtomicU64,
     trouble: Mutex<Option<String>>,
     pub(super) setbacks: Setbacks,
-    compared: Mutex<CompareState>,
-    last: Mutex<(Counters, Option<DigestStatus>)>,
+    last: Mutex<Last>,
 }
 
-/// How far a comparison of both sides is.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CompareState {
-    pub(crate) wanted: bool,
-    pub(crate) address: u64,
-    pub(crate) skipped: u64,
-    pub(crate) mismatched: u64,
+/// What the machine knew of the migration when it was committed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Last {
+    pub(crate) counters: Counters,
+    pub(crate) comparison: Option<Comparison>,
+    pub(crate) digest: Option<DigestStatus>,
+}
+
+impl Last {
+    /// What is known of a migration under way.
+    pub(crate) fn of(sweep: &Sweep) -> Self {
+        let (address, digest) = sweep.digest();
+        let digest = DigestStatus {
+            algorithm: ALGORITHM.to_owned(),
+            address,
+            value: digest.to_string(),
+            matches: sweep.digest_agreed(),
+        };
+        Self {
+            counters: sweep.counters(),
+            comparison: sweep.comparison(),
+            digest: Some(digest),
+        }
+    }
 }
 
 impl Outgoing {
@@ -77,8 +93,7 @@ impl Outgoing {
             zeroes: AtomicU64::new(0),
             trouble: Mutex::new(None),
             setbacks: Setbacks::default(),
-            compared: Mutex::new(CompareState::default()),
-            last: Mutex::new((Counters::default(), None)),
+            last: Mutex::default(),
         })
     }
 
@@ -177,30 +192,10 @@ impl Outgoing {
 
     /// Keeps what the machine counted beyond the commit, when it forgets the migration.
     pub(crate) fn remember(&self, sweep: &Sweep) {
-        let (address, digest) = sweep.digest();
-        let digest = DigestStatus {
-            algorithm: ALGORITHM.to_owned(),
-            address,
-            value: digest.to_string(),
-            matches: sweep.digest_agreed(),
-        };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-            (sweep.counters(), Some(digest));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last::of(sweep);
     }
 
-    pub(crate) fn last(&self) -> Counters {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    pub(crate) fn digest(&self) -> Option<DigestStatus> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
-    }
-
-    pub(crate) fn compared(&self) -> CompareState {
-        *self.compared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn set_compared(&self, change: impl FnOnce(&mut CompareState)) {
-        change(&mut self.compared.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn last(&self) -> Last {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -11,7 +11,6 @@ use blockferry_migration::source::{MirrorOutcome, Step};
 
 use super::Volume;
 use super::mirror_out::MirrorLane;
-use super::outgoing::Outgoing;
 use super::owner::Owner;
 
 /// How often dirty extents are looked for when nothing tells of one.
@@ -28,8 +27,6 @@ const COMPARE_LENGTH: u64 = MIB;
 pub(super) async fn run(
     volume: &Arc<Volume>,
     owner: &Arc<Owner>,
-    outgoing: &Arc<Outgoing>,
-    epoch: u64,
 ) {
     let Some(lane) = volume.own_lane() else { return std::future::pending().await };
     loop {
@@ -37,18 +34,27 @@ pub(super) async fn run(
             let (volume, owner, lane) = (Arc::clone(volume), Arc::clone(owner), Arc::clone(&lane));
             tokio::spawn(async move { resync(&volume, &owner, &lane, id, extent).await });
         }
-        if outgoing.compared().wanted {
-            let work = Compare {
-                volume: Arc::clone(volume),
-                owner: Arc::clone(owner),
-                lane: Arc::clone(&lane),
-            };
-            if work.next(outgoing, epoch).await {
-                continue;
-            }
+        if compare_next(volume, owner, &lane).await {
+            continue;
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Compares the next extent, if somebody wants it; false when there was none.
+async fn compare_next(volume: &Arc<Volume>, owner: &Arc<Owner>, lane: &Arc<MirrorLane>) -> bool {
+    let next = owner.with(|source| source.next_compare(COMPARE_LENGTH));
+    let Some((id, extent)) = next else { return false };
+    let work = Compare {
+        volume: Arc::clone(volume),
+        owner: Arc::clone(owner),
+        lane: Arc::clone(lane),
+    };
+    let compared = tokio::spawn(async move { work.run(id, extent).await });
+    if !compared.await.unwrap_or(false) {
+        tokio::time::sleep(PAUSE).await;
+    }
+    true
 }
 
 async fn resync(volume: &Volume, owner: &Owner, lane: &MirrorLane, id: OpId, extent: Extent) {
@@ -108,45 +114,17 @@ struct Compare {
 }
 
 impl Compare {
-    /// Compares the next extent; false when there is none, or it cannot be compared now.
-    async fn next(self, outgoing: &Arc<Outgoing>, _epoch: u64) -> bool {
-        let from = outgoing.compared().address;
-        let end = (from + COMPARE_LENGTH).min(self.volume.info.size);
-        let extent = Extent::between(from, end);
-        if extent.is_empty() {
-            outgoing.set_compared(|compared| compared.wanted = false);
-            return false;
-        }
-        let task = tokio::spawn(async move { self.compare(extent).await });
-        match task.await {
-            Ok(Some(equal)) => {
-                outgoing.set_compared(|compared| {
-                    compared.address = end;
-                    compared.mismatched += if equal { 0 } else { extent.len() };
-                });
-                true
-            }
-            Ok(None) | Err(_) => {
-                outgoing.set_compared(|compared| compared.skipped += 1);
-                tokio::time::sleep(PAUSE).await;
-                false
-            }
-        }
-    }
-
-    async fn compare(&self, extent: Extent) -> Option<bool> {
-        let id = self.owner.with(|source| source.begin_compare(extent));
-        match self.owner.step(id).await {
-            Step::Apply { .. } => {
-                let equal = self.equal(extent).await;
-                self.owner.with(|source| source.compare_done(id, extent, equal));
-                if equal == Some(false) {
-                    tracing::error!(volume = %self.volume.name, %extent, "the sides differ");
-                }
-                equal
-            }
+    /// Compares the extent; false when it could not be compared now.
+    async fn run(self, id: OpId, extent: Extent) -> bool {
+        let equal = match self.owner.step(id).await {
+            Step::Apply { .. } => self.equal(extent).await,
             Step::Wait | Step::Forward | Step::Reply(_) => None,
+        };
+        self.owner.with(|source| source.compare_done(id, extent, equal));
+        if equal == Some(false) {
+            tracing::error!(volume = %self.volume.name, %extent, "the sides differ");
         }
+        equal.is_some()
     }
 
     async fn equal(&self, extent: Extent) -> Option<bool> {

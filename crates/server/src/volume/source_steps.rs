@@ -286,19 +286,14 @@ impl Volume {
         if self.state().part != Part::Source {
             return Err(Refused::conflict("the commit has begun: nothing is compared any more"));
         }
-        let outgoing = self.outgoing().ok_or_else(|| Refused::conflict("there is no migration"))?;
-        // A comparison that this run of the program knows nothing of begins anew.
-        let compared = outgoing.compared();
-        if request.restart || !(compared.wanted || compared.address >= self.info.size) {
-            outgoing.set_compared(|compared| {
-                *compared = super::outgoing::CompareState { wanted: true, ..Default::default() };
-            });
-        }
-        let compared = outgoing.compared();
+        let comparison = self
+            .owner()
+            .and_then(|owner| owner.with(|source| source.ask_comparison(request.restart)))
+            .ok_or_else(|| Refused::conflict("there is no migration"))?;
         Ok(VerifyReply {
-            verified_bytes: compared.address,
-            mismatched_bytes: compared.mismatched,
-            done: compared.address >= self.info.size,
+            verified_bytes: comparison.address(),
+            mismatched_bytes: comparison.mismatched(),
+            done: comparison.address() >= self.info.size,
         })
     }
 }

@@ -11,7 +11,7 @@ use blockferry_migration::digest::ALGORITHM;
 use blockferry_migration::record::{MigrationState, Part};
 use blockferry_migration::source::{Attachment, PhaseName, Source};
 
-use super::outgoing::Outgoing;
+use super::outgoing::{Last, Outgoing};
 use super::{Stage, Volume};
 
 impl Volume {
@@ -108,13 +108,10 @@ fn of_source(status: &mut VolumeStatus, source: &Source, part: Part, outgoing: O
         migration.longest_request_ms = outgoing.longest_request_ms();
         migration.trouble = outgoing.trouble();
         migration.paused_because = outgoing.setbacks.paused_because();
-        migration.verified_bytes = outgoing.compared().address;
-        migration.mismatched_bytes = outgoing.compared().mismatched;
-        let last = outgoing.last();
-        migration.mirrored_bytes = last.mirrored_bytes;
-        migration.resynced_bytes = last.resynced_bytes;
-        migration.rewinds = last.rewinds;
-        migration.digest = outgoing.digest();
+    }
+    let told = source.sweep().map(Last::of).or_else(|| outgoing.map(Outgoing::last));
+    if let (Some(migration), Some(last)) = (&mut status.migration, told) {
+        tell(migration, last);
     }
     let Some(sweep) = source.sweep() else { return };
     status.reserved_address = sweep.reserved();
@@ -122,23 +119,22 @@ fn of_source(status: &mut VolumeStatus, source: &Source, part: Part, outgoing: O
     status.read_cursor = sweep.read_cursor();
     status.dirty_bytes = sweep.dirty_bytes();
     if let Some(migration) = &mut status.migration {
-        let counters = sweep.counters();
         migration.paused = sweep.is_paused();
-        migration.mirrored_bytes = counters.mirrored_bytes;
-        migration.resynced_bytes = counters.resynced_bytes;
-        migration.rewinds = counters.rewinds;
         if let Attachment::Attached { epoch } = sweep.attachment() {
             migration.attached = true;
             migration.epoch = epoch;
         }
-        let (address, digest) = sweep.digest();
-        migration.digest = Some(DigestStatus {
-            algorithm: ALGORITHM.to_owned(),
-            address,
-            value: digest.to_string(),
-            matches: sweep.digest_agreed(),
-        });
     }
+}
+
+fn tell(migration: &mut MigrationStatus, last: Last) {
+    let Last { counters, comparison, digest } = last;
+    migration.mirrored_bytes = counters.mirrored_bytes;
+    migration.resynced_bytes = counters.resynced_bytes;
+    migration.rewinds = counters.rewinds;
+    migration.verified_bytes = comparison.map_or(0, |pass| pass.address());
+    migration.mismatched_bytes = comparison.map_or(0, |pass| pass.mismatched());
+    migration.digest = digest;
 }
 
 fn of_destination(status: &mut VolumeStatus, destination: &Destination) {
