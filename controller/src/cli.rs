@@ -1,6 +1,7 @@
 //! The command line: flags as the outside contract names them, and no more logic than their syntax.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use blockferry_block::{MIB, VolumeName};
 use blockferry_control::log::LogFormat;
@@ -104,6 +105,10 @@ pub struct CopyArgs {
     /// Most data copied a second, like 64M; holes cost nothing [default: no limit].
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub bandwidth: Option<u64>,
+    /// The copy goes slower while the slowest hundredth of the clients' requests takes longer than this, and
+    /// longer than they do without the copy [default: 10ms].
+    #[arg(long, value_name = "TIME", value_parser = client_p99)]
+    pub client_p99: Option<Duration>,
     /// Read back both sides and compare them before the commit.
     #[arg(long)]
     pub verify: bool,
@@ -233,6 +238,15 @@ pub(crate) fn chunk(text: &str) -> Result<u64, String> {
     }
 }
 
+/// How long the slowest hundredth of the clients' requests may take.
+pub(crate) fn client_p99(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("{error}, like 10ms"))?;
+    match time {
+        Duration::ZERO => Err("no request takes no time: name one like 10ms".to_owned()),
+        _ => Ok(time),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -248,7 +262,7 @@ mod tests {
     #[test]
     fn every_flag_of_the_contract_is_taken() {
         let line = "controller migrate vol --from http://a:1 --to unix:/b --switch http://c:1 \
-                    --switch unix:/d --chunk 4M --window 8 --bandwidth 64M \
+                    --switch unix:/d --chunk 4M --window 8 --bandwidth 64M --client-p99 5ms \
                     --slow-destination throttle --verify --hold-at-ready --copier external \
                     --dry-run --json --token-file t --config c.toml --log info";
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
@@ -256,6 +270,7 @@ mod tests {
         assert_eq!(migrate.parties.switch.len(), 2);
         assert_eq!(migrate.copy.chunk, Some(4 * MIB));
         assert_eq!(migrate.copy.bandwidth, Some(64 * MIB));
+        assert_eq!(migrate.copy.client_p99, Some(Duration::from_millis(5)));
         for name in ["status", "commit", "pause", "resume", "abort", "retire", "verify"] {
             let line = ["controller", name, "vol", "--from", "http://a:1", "--to", "http://b:1"];
             assert!(Cli::try_parse_from(line).is_ok(), "{name}");
@@ -271,6 +286,8 @@ mod tests {
             "migrate vol --chunk 0",
             "migrate vol --window 0",
             "migrate vol --bandwidth 0",
+            "migrate vol --client-p99 0s",
+            "migrate vol --client-p99 soon",
             "migrate vol --from 127.0.0.1:80",
             "migrate vol --copier nobody",
             "migrate",

@@ -1,6 +1,7 @@
 //! Flags and the file of `--config` made one: flags win, then the file, then the defaults.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use blockferry_control::log::LogFormat;
@@ -22,6 +23,7 @@ pub(crate) struct File {
     chunk: Option<String>,
     window: Option<u32>,
     bandwidth: Option<String>,
+    client_p99: Option<String>,
     slow_destination: Option<SlowDestination>,
     verify: Option<bool>,
     certificate: Option<PathBuf>,
@@ -37,6 +39,8 @@ pub(crate) struct Driving {
     pub(crate) manner: Manner,
     /// Bytes of data a second.
     pub(crate) bandwidth: Option<u64>,
+    /// How long the slowest hundredth of the clients' requests may take before the copy goes slower.
+    pub(crate) client_p99: Option<Duration>,
     /// Compare both sides before the commit.
     pub(crate) verify: bool,
     /// Stop before the commit.
@@ -117,6 +121,7 @@ impl Settings {
                 chunks_ahead: manner.chunks_ahead.max(u64::from(window)),
             },
             bandwidth,
+            client_p99: copy.client_p99.map_or_else(|| self.client_p99(), |p99| Ok(Some(p99)))?,
             verify: copy.verify || self.file.verify.unwrap_or(false),
             hold: copy.hold_at_ready,
             certificate: certificate.or(self.file.certificate.as_ref()).cloned(),
@@ -129,6 +134,7 @@ impl Settings {
             chunk: None,
             window: None,
             bandwidth: None,
+            client_p99: None,
             verify: false,
             hold_at_ready: false,
         };
@@ -148,6 +154,11 @@ impl Settings {
     fn bandwidth(&self) -> anyhow::Result<Option<u64>> {
         let parse = |text| parse_rate(text).map_err(|error| anyhow!(Usage(error.to_string())));
         self.file.bandwidth.as_deref().map(parse).transpose()
+    }
+
+    fn client_p99(&self) -> anyhow::Result<Option<Duration>> {
+        let parse = |text| cli::client_p99(text).map_err(|error| anyhow!(Usage(error)));
+        self.file.client_p99.as_deref().map(parse).transpose()
     }
 }
 
@@ -175,7 +186,7 @@ mod tests {
     use crate::cli::{Cli, Command};
 
     const FILE: &str = "from = \"http://file:1\"\nto = \"unix:/t\"\nswitch = [\"http://s:1\"]\n\
-                        chunk = \"4M\"\nbandwidth = \"1M\"\nslow-destination = \"throttle\"\n";
+                        chunk = \"4M\"\nbandwidth = \"1M\"\nclient-p99 = \"5ms\"\nslow-destination = \"throttle\"\n";
 
     fn load(file: &str, flags: &str) -> anyhow::Result<(Settings, cli::MigrateArgs)> {
         let config = tempfile::NamedTempFile::new()?;
@@ -197,6 +208,7 @@ mod tests {
         let driving = settings.driving(&args.copy, None).unwrap();
         assert_eq!(driving.manner, Manner { chunk: MIB, window: 1, chunks_ahead: 2 });
         assert_eq!(driving.bandwidth, Some(MIB));
+        assert_eq!(driving.client_p99, Some(Duration::from_millis(5)));
         assert_eq!(settings.slow_destination(None), SlowDestination::Throttle);
     }
 

@@ -169,6 +169,8 @@ fn volume(is_source: bool) -> VolumeStatus {
             resynced_bytes: 0,
             rewinds: 0,
             longest_request_ms: 0.0,
+            client_p99_ms: None,
+            held_to_bytes_per_second: None,
             digest: None,
             trouble: None,
             paused_because: None,

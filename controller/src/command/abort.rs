@@ -39,7 +39,7 @@ pub(crate) async fn abort<N: Network>(desk: &Desk<'_, N>) -> anyhow::Result<()> 
 
 async fn abort_both<N: Network>(desk: &Desk<'_, N>, migration: &str) -> anyhow::Result<()> {
     let volume = &desk.parties.volume;
-    let identity = take_over(desk.parties, migration).await.context(NO_TERM)?;
+    let identity = take_over(desk.parties, migration, None).await.context(NO_TERM)?;
     blockferry_label::reached("controller.abort.taken-over");
     let request = AbortRequest {
         migration: migration.to_owned(),

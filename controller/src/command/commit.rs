@@ -36,6 +36,6 @@ pub(crate) async fn commit<N: Network>(
             bytes(destination.size)
         );
     }
-    let identity = take_over(desk.parties, migration).await.context(NO_TERM)?;
+    let identity = take_over(desk.parties, migration, None).await.context(NO_TERM)?;
     desk.migration(identity, &survey, driving)?.drive(Phase::Settle).await
 }

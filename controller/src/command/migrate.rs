@@ -69,7 +69,9 @@ pub(crate) async fn migrate<N: Network>(
             Ok(())
         }
         Ok(Position::Sweeping { migration }) if order.external => {
-            let identity = crate::migrate::take_over(desk.parties, &migration).await?;
+            let client_p99 = order.driving.client_p99;
+            let identity =
+                crate::migrate::take_over(desk.parties, &migration, client_p99).await?;
             show_uris(desk, &survey, &identity.token)
         }
         Ok(position) => resume::go_on(desk, &order.driving, position, &survey).await,
@@ -81,7 +83,7 @@ async fn begin<N: Network>(
     order: &MigrateOrder,
     survey: &Survey,
 ) -> anyhow::Result<()> {
-    let beginning = Beginning::new(order.slow_destination)?;
+    let beginning = Beginning::new(order.slow_destination, order.driving.client_p99)?;
     let plan = preflight(desk.parties, desk.network, survey, &beginning).await?;
     if order.dry_run {
         show_plan(desk, survey, plan.steps(desk.parties, survey));

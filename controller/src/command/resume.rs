@@ -38,7 +38,7 @@ pub(crate) async fn go_on<N: Network>(
             bail!("no migration of {volume} between these two is under way; `migrate` begins one")
         }
         Position::Sweeping { migration } => {
-            let identity = take_over(desk.parties, &migration).await.context(NO_TERM)?;
+            let identity = take_over(desk.parties, &migration, driving.client_p99).await.context(NO_TERM)?;
             let request = PauseRequest { migration };
             desk.parties.source.unpause(&request).await.context("the pause cannot be ended")?;
             desk.migration(identity, survey, driving)?.drive(Phase::Announce).await
@@ -72,7 +72,7 @@ pub(crate) async fn go_on<N: Network>(
 /// After the commit the source may not give terms any more. The destination learns of the commit
 /// from it all the same, and the switches ask for no secret.
 async fn take_over_if_possible<N: Network>(desk: &Desk<'_, N>, migration: &str) -> Identity {
-    match take_over(desk.parties, migration).await {
+    match take_over(desk.parties, migration, None).await {
         Ok(identity) => identity,
         Err(error) => {
             tracing::info!(%error, "going on without a term: the commit is durable");

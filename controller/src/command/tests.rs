@@ -57,6 +57,7 @@ impl Stage {
             driving: Driving {
                 manner: Manner { chunk: LEAF, window: 1, chunks_ahead: 2 },
                 bandwidth: None,
+                client_p99: None,
                 verify: false,
                 hold: false,
                 certificate: Some(self.folder.path().join("certificate.json")),

@@ -120,6 +120,7 @@ async fn move_volume(children: &Children, dir: &Path, show: &dyn Show) -> anyhow
         driving: Driving {
             manner: Manner::default(),
             bandwidth: None,
+            client_p99: None,
             verify: false,
             hold: false,
             certificate: Some(dir.join("certificate.json")),

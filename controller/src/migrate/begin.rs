@@ -1,10 +1,12 @@
 //! The first two steps: the destination creates the volume (D2.1), the source attaches to it.
 
+use std::time::Duration;
+
 use anyhow::{Context, anyhow};
 use blockferry_block::{MigrationId, SessionId, Token};
 use blockferry_control::api::{AbortRequest, ReceiveRequest, SendRequest, SlowDestination};
 
-use super::{Identity, preflight::Plan};
+use super::{Identity, in_ms, preflight::Plan};
 use crate::parties::Parties;
 
 /// Term of a migration's first controller.
@@ -17,6 +19,8 @@ pub(crate) struct Beginning {
     pub(crate) identity: Identity,
     /// Policy for a destination that cannot follow.
     pub(crate) slow_destination: SlowDestination,
+    /// How long the slowest hundredth of the clients' requests may take; the source's default otherwise.
+    pub(crate) client_p99: Option<Duration>,
 }
 
 impl Beginning {
@@ -24,7 +28,10 @@ impl Beginning {
     ///
     /// # Errors
     /// When the system gives no randomness.
-    pub(crate) fn new(slow_destination: SlowDestination) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        slow_destination: SlowDestination,
+        client_p99: Option<Duration>,
+    ) -> anyhow::Result<Self> {
         let mut migration = [0; MigrationId::LENGTH];
         let mut token = [0; Token::LENGTH];
         fill(&mut migration)?;
@@ -34,7 +41,7 @@ impl Beginning {
             token: Token::from_bytes(token).to_string(),
             term: FIRST_TERM,
         };
-        Ok(Self { identity, slow_destination })
+        Ok(Self { identity, slow_destination, client_p99 })
     }
 
     /// The question of D2.1; with `dry_run` only whether it could be done.
@@ -68,6 +75,7 @@ impl Beginning {
             term: self.identity.term,
             destination: plan.destination_at.clone(),
             slow_destination: self.slow_destination,
+            client_p99_ms: self.client_p99.map(in_ms),
         };
         parties.source.send(&request).await.with_context(|| {
             format!("the source does not send {volume}; run the same command again, or abort")

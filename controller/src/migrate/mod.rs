@@ -26,6 +26,8 @@ mod settle;
 mod sweep;
 mod verify;
 
+use std::time::Duration;
+
 use blockferry_block::SessionId;
 use blockferry_control::ControlError;
 use blockferry_control::api::{PartyAddress, TermRequest};
@@ -119,7 +121,7 @@ impl<N: Network> Migration<'_, N> {
 
     /// A new term for this controller: whatever an older one still has under way is fenced (I12).
     pub(crate) async fn renew_term(&mut self) -> Result<(), ControlError> {
-        self.identity = take_over(self.parties, &self.identity.migration).await?;
+        self.identity = take_over(self.parties, &self.identity.migration, self.driving.client_p99).await?;
         Ok(())
     }
 
@@ -128,12 +130,20 @@ impl<N: Network> Migration<'_, N> {
     }
 }
 
-/// Takes a migration over from whichever controller drove it.
+/// As the control API has it.
+fn in_ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// Takes a migration over from whichever controller drove it, with a bound for its clients if it names
+/// one.
 pub(crate) async fn take_over(
     parties: &Parties,
     migration: &str,
+    client_p99: Option<Duration>,
 ) -> Result<Identity, ControlError> {
-    let request = TermRequest { migration: migration.to_owned(), token: None };
+    let client_p99_ms = client_p99.map(in_ms);
+    let request = TermRequest { migration: migration.to_owned(), token: None, client_p99_ms };
     let reply = parties.source.term(&request).await?;
     Ok(Identity { migration: migration.to_owned(), token: reply.token, term: reply.term })
 }

@@ -27,6 +27,8 @@ pub(super) fn progress(
         total_bytes: done.of,
         bytes_per_second: rate.bytes_per_second(),
         seconds_left: rate.seconds_left(done.of.saturating_sub(done.bytes)),
+        client_p99_ms: None,
+        held_to_bytes_per_second: None,
         reserved_address: 0,
         read_cursor: 0,
         mirrored_bytes: 0,
@@ -43,6 +45,8 @@ pub(super) fn progress(
     if let Some(migration) = &volume.migration {
         progress.mirrored_bytes = migration.mirrored_bytes;
         progress.paused = migration.paused;
+        progress.client_p99_ms = migration.client_p99_ms;
+        progress.held_to_bytes_per_second = migration.held_to_bytes_per_second;
         progress.trouble.clone_from(&migration.trouble);
     }
     progress

@@ -59,6 +59,11 @@ pub(crate) struct Progress {
     pub(crate) bytes_per_second: Option<u64>,
     /// From what is left and the rate; absent without one.
     pub(crate) seconds_left: Option<u64>,
+    /// What the slowest hundredth of the clients' requests took lately, in milliseconds; absent without
+    /// requests.
+    pub(crate) client_p99_ms: Option<f64>,
+    /// Bytes a second that the source holds the copy to for the clients' sake; absent when it does not.
+    pub(crate) held_to_bytes_per_second: Option<u64>,
     /// `W`.
     pub(crate) reserved_address: u64,
     /// `R`.

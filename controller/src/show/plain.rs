@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Event, Progress, Show, bytes, seconds};
+use super::{Event, Phase, Progress, Show, bytes, seconds};
 
 /// Shortest time between two lines of progress.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -84,6 +84,10 @@ pub(crate) fn details(progress: &Progress) -> String {
             line += &format!(", {} left", seconds(left));
         }
     }
+    let is_held_back = progress.phase == Phase::Copy && progress.held_to_bytes_per_second.is_some();
+    if let (true, Some(p99)) = (is_held_back, progress.client_p99_ms) {
+        line += &format!(", slowed for the clients (99 % within {p99:.1} ms)");
+    }
     line += &format!(
         ", mirrored {}, dirty {}",
         bytes(progress.mirrored_bytes),
@@ -107,6 +111,8 @@ mod tests {
             total_bytes: 1 << 30,
             bytes_per_second: Some(1 << 28),
             seconds_left: Some(2),
+            client_p99_ms: None,
+            held_to_bytes_per_second: None,
             reserved_address: 1 << 29,
             read_cursor: 1 << 29,
             mirrored_bytes: 4096,
@@ -123,6 +129,17 @@ mod tests {
             progress_line(&halfway()),
             "copying: 50 % of 1.00 GiB, 256.00 MiB/s, 2 s left, mirrored 4.00 KiB, dirty 0 B"
         );
+    }
+
+    #[test]
+    fn a_copy_that_is_held_back_says_for_whom() {
+        let held = Progress {
+            client_p99_ms: Some(9.87),
+            held_to_bytes_per_second: Some(1 << 28),
+            ..halfway()
+        };
+        let line = progress_line(&held);
+        assert!(line.contains("2 s left, slowed for the clients (99 % within 9.9 ms)"), "{line}");
     }
 
     #[test]

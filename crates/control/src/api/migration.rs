@@ -81,6 +81,10 @@ pub struct SendRequest {
     /// Policy for a destination that cannot follow.
     #[serde(default)]
     pub slow_destination: SlowDestination,
+    /// How long the slowest hundredth of the clients' requests may take before the copy goes slower, in
+    /// milliseconds; the source's default when it is missing.
+    #[serde(default)]
+    pub client_p99_ms: Option<f64>,
 }
 
 /// Answer to [`SendRequest`], once the source has attached.
@@ -104,6 +108,9 @@ pub struct TermRequest {
     /// Its secret, when the caller knows it; not needed on an authenticated control address.
     #[serde(default)]
     pub token: Option<String>,
+    /// As in [`SendRequest`]; what was said before counts when it is missing.
+    #[serde(default)]
+    pub client_p99_ms: Option<f64>,
 }
 
 /// Answer to [`TermRequest`]: everything that a new controller needs to go on.

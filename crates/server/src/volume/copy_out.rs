@@ -1,6 +1,7 @@
 //! The ordered copy at the source: what the copier asks for, it claims.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use blockferry_block::Extent;
 use blockferry_device::{Device, Errno, Failure, ReadPart, Reply, Request, Segment, SegmentState};
@@ -41,6 +42,7 @@ impl Volume {
         extent: Extent,
         dont_fragment: bool,
     ) -> Result<Reply, Failure> {
+        self.held_back(owner, extent, extent.len()).await;
         claim(owner, epoch, extent, extent.len()).await?;
         let reply = self.store.call(Request::Read { extent, dont_fragment }).await?;
         let Reply::Read(parts) = reply else { return Ok(reply) };
@@ -59,6 +61,19 @@ impl Volume {
         self.count(&parts);
         blockferry_label::reached("source.copy.read");
         Ok(Reply::Read(parts))
+    }
+
+    /// Waits as long as the copy is held back for the clients' sake. What was claimed before costs
+    /// nothing again.
+    async fn held_back(&self, owner: &Owner, extent: Extent, data: u64) {
+        let Some(outgoing) = self.outgoing() else { return };
+        let (cursor, _) = owner.with(|source| source.claimable());
+        let fresh = data.min(extent.end().saturating_sub(cursor));
+        while fresh > 0
+            && let Err(later) = outgoing.governor.admit(fresh, Instant::now())
+        {
+            tokio::time::sleep_until(later.into()).await;
+        }
     }
 
     fn count(&self, parts: &[ReadPart]) {
@@ -81,6 +96,7 @@ impl Volume {
         one: bool,
     ) -> Result<Reply, Failure> {
         let (ahead, data) = self.claimable(owner, extent).await?;
+        self.held_back(owner, ahead, data).await;
         claim(owner, epoch, ahead, data).await?;
         let segments = self.segments(ahead).await?;
         let count = if one { 1 } else { segments.len() };

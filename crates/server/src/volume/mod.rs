@@ -10,6 +10,7 @@ mod copy_out;
 mod destination_steps;
 mod device;
 mod forward;
+mod governor;
 mod lanes;
 mod mirror_in;
 mod mirror_out;

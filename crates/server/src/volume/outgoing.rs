@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use blockferry_block::{BootId, ClaimEpoch, Generation, MigrationId, SessionId, Token};
@@ -16,6 +16,7 @@ use blockferry_nbd_session::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::governor::Governor;
 use super::setbacks::Setbacks;
 use crate::program::Context;
 
@@ -37,6 +38,8 @@ pub(crate) struct Outgoing {
     source_boot: BootId,
     destination_boot: AtomicU64,
     longest_request_us: AtomicU64,
+    /// Holds the copy back for the clients' sake.
+    pub(super) governor: Governor,
     copied: AtomicU64,
     zeroes: AtomicU64,
     trouble: Mutex<Option<String>>,
@@ -89,6 +92,7 @@ impl Outgoing {
             source_boot: program.boot,
             destination_boot: AtomicU64::new(0),
             longest_request_us: AtomicU64::new(0),
+            governor: Governor::new(Instant::now()),
             copied: AtomicU64::new(0),
             zeroes: AtomicU64::new(0),
             trouble: Mutex::new(None),
@@ -159,6 +163,7 @@ impl Outgoing {
     }
 
     pub(crate) fn saw_request(&self, took: Duration) {
+        self.governor.saw_request(took);
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.longest_request_us.fetch_max(took, Ordering::Relaxed);
     }

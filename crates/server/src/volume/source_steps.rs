@@ -21,7 +21,7 @@ use super::mirror_out::{self, MirrorLane};
 use super::outgoing::Outgoing;
 use super::owner::Owner;
 use super::plain::Closed;
-use super::steps::{Refused, Step};
+use super::steps::{Refused, Step, client_p99};
 use super::{ActivityFile, Stage, Volume};
 
 /// A request to settle is answered after this long even when it has not succeeded yet.
@@ -74,6 +74,7 @@ impl Volume {
         match (state.part, &state.migration) {
             (Part::Owner, _) => {
                 blockferry_label::reached("source.send.asked");
+                let bound = client_p99(request.client_p99_ms)?;
                 let record = VolumeRecord::Sending {
                     migration: checked::<MigrationId>(&request.migration, "migration")?,
                     token: checked::<Token>(&request.token, "token")?,
@@ -98,6 +99,9 @@ impl Volume {
                 owner.with(Source::begin);
                 closed.keep();
                 self.start_outgoing(&self.state(), Some(log))?;
+                if let (Some(bound), Some(outgoing)) = (bound, self.outgoing()) {
+                    outgoing.governor.set_bound(bound);
+                }
                 blockferry_label::reached("source.send.begun");
             }
             (Part::Source, Some(known)) if known.migration == request.migration => {

@@ -86,6 +86,8 @@ fn migration_status(state: &MigrationState) -> MigrationStatus {
         resynced_bytes: 0,
         rewinds: 0,
         longest_request_ms: 0.0,
+        client_p99_ms: None,
+        held_to_bytes_per_second: None,
         digest: None,
         trouble: None,
         paused_because: None,
@@ -106,6 +108,8 @@ fn of_source(status: &mut VolumeStatus, source: &Source, part: Part, outgoing: O
     if let (Some(migration), Some(outgoing)) = (&mut status.migration, outgoing) {
         (migration.copied_bytes, migration.zero_bytes) = outgoing.copied();
         migration.longest_request_ms = outgoing.longest_request_ms();
+        migration.client_p99_ms = outgoing.governor.client_p99().map(|p99| p99.as_secs_f64() * 1e3);
+        migration.held_to_bytes_per_second = outgoing.governor.limit();
         migration.trouble = outgoing.trouble();
         migration.paused_because = outgoing.setbacks.paused_because();
     }

@@ -1,6 +1,7 @@
 //! What the steps of both sides share: whose they are, which controller's term counts, the abort.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use blockferry_control::api::{AbortRequest, TermReply, TermRequest};
@@ -35,6 +36,15 @@ pub(super) type Step<T> = Result<T, Refused>;
 
 const ALL_ROLES: [Role; 4] = [Role::Client, Role::Copy, Role::Mirror, Role::Forward];
 
+/// The bound that a request names for the clients' requests.
+pub(super) fn client_p99(ms: Option<f64>) -> Step<Option<Duration>> {
+    let Some(ms) = ms else { return Ok(None) };
+    match Duration::try_from_secs_f64(ms / 1e3) {
+        Ok(bound) if !bound.is_zero() => Ok(Some(bound)),
+        _ => Err(Refused::conflict(format!("no bound for requests: {ms} ms; name one like 10 ms"))),
+    }
+}
+
 impl Volume {
     /// `/term`: a controller takes over.
     pub(crate) async fn term(self: &Arc<Self>, request: TermRequest) -> Step<TermReply> {
@@ -44,10 +54,14 @@ impl Volume {
         {
             return Err(Refused::Token);
         }
+        let bound = client_p99(request.client_p99_ms)?;
         let term = match self.state().part {
             Part::Source => self.raise_term(None).await?,
             _ => migration.term + 1,
         };
+        if let (Some(bound), Some(outgoing)) = (bound, self.outgoing()) {
+            outgoing.governor.set_bound(bound);
+        }
         Ok(TermReply {
             term,
             token: migration.token,

@@ -51,6 +51,7 @@ fn send_request() -> SendRequest {
         token: testing::TOKEN.into(),
         destination: PartyAddress { nbd: "nbd://127.0.0.1:1".into(), control: "unix:/no".into() },
         slow_destination: SlowDestination::Pause,
+        client_p99_ms: None,
         term: 1,
     }
 }

@@ -45,7 +45,7 @@ impl Sending {
     }
 
     async fn take_over(&self) -> Step<u64> {
-        let request = TermRequest { migration: MIGRATION.into(), token: None };
+        let request = TermRequest { migration: MIGRATION.into(), token: None, client_p99_ms: None };
         self.volume.term(request).await.map(|reply| reply.term)
     }
 
