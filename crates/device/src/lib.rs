@@ -7,14 +7,17 @@
 
 mod answer;
 mod failure;
+mod inflow;
 mod info;
 mod request;
 mod zeroes;
 
 use std::sync::Arc;
 
+use blockferry_block::Extent;
 pub use answer::{Answer, Outcome};
 pub use failure::{Errno, Failure};
+pub use inflow::{Inflow, PieceSink};
 pub use info::{DeviceInfo, Features, PAYLOAD_MAX};
 pub use request::{ReadPart, Reply, Request, Segment, SegmentState};
 pub use zeroes::{ZERO_BLOCK, ZeroRun, zero_runs};
@@ -39,6 +42,12 @@ pub trait Device: Send + Sync + 'static {
     fn call_now(&self, request: Request) -> Result<Outcome, Request> {
         Err(request)
     }
+
+    /// Begins a write, not a durable one, whose data comes in pieces; `None` where the device wants it
+    /// whole.
+    fn begin_write(&self, _extent: Extent) -> Option<Inflow> {
+        None
+    }
 }
 
 impl<D: Device + ?Sized> Device for Arc<D> {
@@ -52,5 +61,9 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn call_now(&self, request: Request) -> Result<Outcome, Request> {
         (**self).call_now(request)
+    }
+
+    fn begin_write(&self, extent: Extent) -> Option<Inflow> {
+        (**self).begin_write(extent)
     }
 }

@@ -10,6 +10,7 @@
 //! Where the socket is a keeper's, answers leave in frames ([`crate::kept`]), and the connection may
 //! begin with what another process has left ([`crate::replay`]).
 
+mod inflow;
 mod requests;
 
 use std::future::{Future, poll_fn};
@@ -25,6 +26,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio_util::io::poll_write_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::inflow::Inflowing;
 use crate::deadline::Deadline;
 use crate::greet::Session;
 use crate::kept::Keeping;
@@ -70,6 +72,7 @@ pub(crate) async fn run(
         inbox,
         outbox: Outbox::new(),
         parked: FuturesUnordered::new(),
+        inflow: None,
         keeping,
         replaying,
         held_back: HeldBack::new(),
@@ -83,6 +86,7 @@ pub(crate) async fn run(
         limits,
     };
     let end = poll_fn(|cx| engine.poll(cx)).await;
+    engine.cut_inflow();
     let Engine { stream, device, mut parked, keeping, held_back, .. } = engine;
     match end {
         SessionEnd::Cut => stream.cut(),
@@ -103,6 +107,7 @@ struct Engine {
     inbox: BytesMut,
     outbox: Outbox,
     parked: FuturesUnordered<Parked>,
+    inflow: Option<Inflowing>,
     keeping: Option<Keeping>,
     replaying: Option<Replaying>,
     held_back: HeldBack,
@@ -162,6 +167,7 @@ impl Engine {
     fn stop(&mut self, end: SessionEnd) {
         self.reading = Reading::Stopped(end);
         self.replaying = None;
+        self.cut_inflow();
         self.deadline.disarm();
     }
 
@@ -179,11 +185,15 @@ impl Engine {
 
     /// Receives once. True when something came.
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
-        let wanted = self.replaying.is_some() || self.has_room();
+        let wanted = self.replaying.is_some() || self.inflow.is_some() || self.has_room();
         if !matches!(self.reading, Reading::Open) || !wanted {
             return Ok(false);
         }
-        let missing = self.decoder.missing(&self.inbox);
+        let missing = match self.inflow_wants() {
+            Some(0) => return Ok(false),
+            Some(wanted) => wanted,
+            None => self.decoder.missing(&self.inbox),
+        };
         match self.stream.poll_receive(cx, &mut self.inbox, missing) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => {
@@ -236,6 +246,7 @@ impl Engine {
     /// the last answers have to be taken in time. Nothing else has a deadline.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
         let waits_for_client = match self.reading {
+            Reading::Open if self.inflow.is_some() => self.inflow_waits(),
             Reading::Open => self.has_room() && self.decoder.is_inside(&self.inbox),
             Reading::Stopped(_) => self.parked.is_empty(),
         };

@@ -3,6 +3,7 @@
 
 use blockferry_block::Extent;
 use blockferry_device::{DeviceInfo, Errno, Failure, PAYLOAD_MAX, Request};
+use bytes::Bytes;
 
 use crate::constants as c;
 use crate::request::{CommandFlags, Negotiated, RequestFrame, RequestHeader, Style};
@@ -37,6 +38,23 @@ pub fn admit(
     check_alignment(&request, device)?;
     let empty = request.extent().is_some_and(Extent::is_empty);
     Ok(if empty { Admitted::Nothing } else { Admitted::Call(request) })
+}
+
+/// The extent of a write that [`admit`] would let through to the device, whatever its payload is; `None`
+/// for every other request, and for a write that has to be durable.
+pub fn admit_ahead(
+    header: &RequestHeader,
+    device: &DeviceInfo,
+    negotiated: &Negotiated,
+) -> Option<Extent> {
+    let is_plain = header.command == c::CMD_WRITE && !header.flags.has(CommandFlags::FUA);
+    let extent = Extent::new(header.offset, header.length).ok().filter(|_| is_plain)?;
+    check_flags(header, device, negotiated).ok()?;
+    let nothing = Request::Write { offset: header.offset, data: Bytes::new(), fua: false };
+    device.check(&nothing).ok()?;
+    let block = u64::from(device.block_size_min.max(1));
+    let is_aligned = extent.start() % block == 0 && extent.len() % block == 0;
+    (is_aligned && extent.end() <= device.size).then_some(extent)
 }
 
 /// A flag may be set only on the commands it is documented for; FUA on every command where it was

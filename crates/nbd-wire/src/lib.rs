@@ -29,7 +29,7 @@ mod role;
 mod server;
 mod text;
 
-pub use admit::{Admitted, admit};
+pub use admit::{Admitted, admit, admit_ahead};
 pub use assembler::{Assembler, ReplyError, in_one_piece};
 pub use client::{
     ClientConfig, ClientError, ClientHandshake, ClientOutcome, ClientStep, Goal, Joined, Manners,

@@ -140,6 +140,18 @@ impl RequestDecoder {
         Ok(Some(RequestFrame { header, payload }))
     }
 
+    /// A request whose payload has not come whole, for a caller that may take the payload out of the
+    /// stream itself ([`RequestDecoder::hand_over`]).
+    pub const fn begun(&self) -> Option<&RequestHeader> {
+        self.begun.as_ref()
+    }
+
+    /// Leaves the payload of the request that has begun to the caller: when the caller has taken it out
+    /// of the input, the next request follows.
+    pub const fn hand_over(&mut self) -> Option<RequestHeader> {
+        self.begun.take()
+    }
+
     /// Whether a request has begun that is not whole yet.
     pub fn is_inside(&self, input: &BytesMut) -> bool {
         self.begun.is_some() || !input.is_empty()

@@ -21,11 +21,15 @@ impl Engine {
     pub(super) fn take_requests(&mut self, cx: &mut Context<'_>) {
         loop {
             self.take_up_held_back(cx);
+            if !self.hand_on(cx) {
+                return;
+            }
             if !matches!(self.reading, Reading::Open) || !self.may_take() {
                 return;
             }
             match self.decoder.decode(&mut self.inbox) {
                 Ok(None) if self.end_replay(Replaying::has_come) => {}
+                Ok(None) if self.begin_inflow() => {}
                 Ok(None) => return,
                 Ok(Some(frame)) => {
                     self.deadline.disarm();
@@ -85,7 +89,7 @@ impl Engine {
         }
     }
 
-    fn begin(&mut self, mut begun: Parked, cx: &mut Context<'_>) {
+    pub(super) fn begin(&mut self, mut begun: Parked, cx: &mut Context<'_>) {
         match Pin::new(&mut begun).poll(cx) {
             Poll::Ready(Answered { header, origin, outcome, .. }) => {
                 self.answer(&header, origin, outcome);

@@ -49,8 +49,12 @@ impl Asked {
             Bytes::new()
         };
         let negotiated = Negotiated { style: self.style, allocation_context: self.context };
-        admit(RequestFrame { header, payload }, &self.device, &negotiated)
-            .map_err(|failure| failure.errno)
+        let ahead = admit_ahead(&header, &self.device, &negotiated);
+        let admitted = admit(RequestFrame { header, payload }, &self.device, &negotiated);
+        let is_plain_write =
+            matches!(admitted, Ok(Admitted::Call(Request::Write { fua: false, .. })));
+        assert_eq!(ahead.is_some_and(|extent| !extent.is_empty()), is_plain_write, "{header:?}");
+        admitted.map_err(|failure| failure.errno)
     }
 }
 

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use blockferry_device::{Answer, Device, DeviceInfo, Outcome, Reply, Request};
+use blockferry_block::Extent;
+use blockferry_device::{
+    Answer, Device, DeviceInfo, Errno, Failure, Inflow, Outcome, Reply, Request,
+};
 use blockferry_nbd_session::{Role, RoleClaim};
 
 use super::client::ClientPath;
+use super::copy_in::Pieces;
 use super::sessions::Connection;
 use super::{Volume, not_the_owner};
 
@@ -48,6 +52,22 @@ impl VolumeDevice {
     /// Cancelled when the volume cuts the connection.
     pub(crate) fn cut(&self) -> tokio_util::sync::CancellationToken {
         self.shared.connection.cut.clone()
+    }
+
+    fn begin_copy_write(&self, epoch: u64, extent: Extent) -> Inflow {
+        let (sink, pieces) = Pieces::channel();
+        let shared = Arc::clone(&self.shared);
+        // It goes on beside the connection, which brings the pieces.
+        let write = tokio::spawn(async move {
+            let Some(_running) = shared.connection.enter() else {
+                return Err(not_the_owner(&shared.volume.name));
+            };
+            shared.volume.copy_in_pieces(epoch, extent, pieces).await
+        });
+        let answer = Answer::later(async move {
+            write.await.unwrap_or_else(|_| Err(Failure::new(Errno::Io, "the program ends")))
+        });
+        Inflow { sink: Box::new(sink), answer }
     }
 }
 
@@ -94,6 +114,13 @@ impl Device for VolumeDevice {
         }
         let Some(_entered) = connection.enter_plain(&volume.plain) else { return Err(request) };
         volume.store.call_now(request)
+    }
+
+    fn begin_write(&self, extent: Extent) -> Option<Inflow> {
+        match self.shared.purpose {
+            Use::CopyIn { epoch } => Some(self.begin_copy_write(epoch, extent)),
+            _ => None,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use blockferry_block::{Extent, Generation};
-use blockferry_device::{Answer, Errno, Failure, Reply};
+use blockferry_device::{Answer, Errno, Failure, ReadPart, Reply};
 use blockferry_migration::digest::LEAF;
 use blockferry_migration::record::{Part, Party};
 use blockferry_store::wrap::{Faulty, Gate};
@@ -233,6 +233,55 @@ async fn i2_a_failed_copy_write_leaves_a_migration_that_goes_on() {
     fails.store(false, Ordering::SeqCst);
     receiving.copy(epoch, SIZE).await.expect("the same write is at W again");
     assert_eq!(receiving.checkpoint(epoch).await.expect("a checkpoint"), SIZE);
+}
+
+#[tokio::test]
+async fn i2_a_copy_write_that_comes_in_part_leaves_w_where_it_was() {
+    let receiving = Receiving::into(Arc::new(MemoryStore::new(SIZE)));
+    let epoch = receiving.attach().await.epoch;
+    let whole = Extent::between(0, SIZE);
+    let leaf = || vec![1; usize::try_from(LEAF).expect("a leaf")].into();
+    let (sender, pieces) = tokio::sync::mpsc::channel(4);
+    sender.try_send(leaf()).expect("there is room");
+    sender.try_send(leaf()).expect("there is room");
+    drop(sender);
+    let failure = receiving.volume.copy_in_pieces(epoch, whole, pieces).await;
+    assert_eq!(failure.expect_err("it came in part").errno, Errno::Io);
+    let receiver = receiving.volume.receiver().expect("a receiver");
+    assert_eq!(receiver.read(Destination::reserved), 0);
+    // What comes instead is all zeroes: nothing of the part may shine through.
+    let zeroes = Request::Write { offset: 0, data: vec![0; 4 * LEAF as usize].into(), fua: false };
+    receiving.volume.copy_in(epoch, zeroes).await.expect("the same address again");
+    let read = Request::Read { extent: whole, dont_fragment: true };
+    let read = receiving.volume.store.call(read).await.expect("a read");
+    let Reply::Read(parts) = read else { panic!("{read:?}") };
+    assert!(matches!(&parts[..], [ReadPart::Data(data)] if data.iter().all(|byte| *byte == 0)));
+}
+
+#[tokio::test]
+async fn d2_5_a_write_in_pieces_is_checked_and_digested_like_any_other() {
+    let [whole, pieces] = [(); 2].map(|()| Receiving::into(Arc::new(MemoryStore::new(SIZE))));
+    let extent = Extent::between(0, SIZE);
+    let data: bytes::Bytes = (0..SIZE).map(|at| (at / 999) as u8).collect();
+    let epoch = whole.attach().await.epoch;
+    let request = Request::Write { offset: 0, data: data.clone(), fua: false };
+    whole.volume.copy_in(epoch, request).await.expect("at W");
+    let epoch = pieces.attach().await.epoch;
+    let (_nothing, none) = tokio::sync::mpsc::channel(1);
+    let elsewhere = pieces.volume.copy_in_pieces(epoch, Extent::between(LEAF, SIZE), none);
+    let refused = elsewhere.await.expect_err("not at W").to_string();
+    assert!(refused.contains("expected address 0"), "{refused}");
+    let (sender, receiver) = tokio::sync::mpsc::channel(8);
+    for range in [0..5, 5..100_000, 100_000..data.len()] {
+        sender.try_send(data.slice(range)).expect("there is room");
+    }
+    drop(sender);
+    pieces.volume.copy_in_pieces(epoch, extent, receiver).await.expect("at W");
+    let digest = |receiving: &Receiving| {
+        let receiver = receiving.volume.receiver().expect("a receiver");
+        receiver.read(|destination| (destination.reserved(), destination.stream().digest()))
+    };
+    assert_eq!(digest(&pieces), digest(&whole));
 }
 
 #[tokio::test]
