@@ -96,7 +96,8 @@ pub struct Parties {
 /// How to copy.
 #[derive(Clone, Debug, Args)]
 pub struct CopyArgs {
-    /// Longest read and write, a multiple of 64K up to 32M [default: 8M].
+    /// Longest read and write, a multiple of 64K up to 32M [default: 2M, and up to 32M where the way to
+    /// the destination is long].
     #[arg(long, value_name = "SIZE", value_parser = chunk)]
     pub chunk: Option<u64>,
     /// Writes sent without waiting for the completion of the one before [default: 1].
@@ -105,8 +106,8 @@ pub struct CopyArgs {
     /// Most data copied a second, like 64M; holes cost nothing [default: no limit].
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub bandwidth: Option<u64>,
-    /// The copy goes slower while the slowest hundredth of the clients' requests takes longer than this, and
-    /// longer than they do without the copy [default: 10ms].
+    /// The copy goes slower while the slowest hundredth of the clients' requests takes longer than this, but
+    /// never so slow that it does not end [default: 5ms].
     #[arg(long, value_name = "TIME", value_parser = client_p99)]
     pub client_p99: Option<Duration>,
     /// Read back both sides and compare them before the commit.
@@ -240,9 +241,10 @@ pub(crate) fn chunk(text: &str) -> Result<u64, String> {
 
 /// How long the slowest hundredth of the clients' requests may take.
 pub(crate) fn client_p99(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| format!("{error}, like 10ms"))?;
+    let time = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; name a time like 5ms"))?;
     match time {
-        Duration::ZERO => Err("no request takes no time: name one like 10ms".to_owned()),
+        Duration::ZERO => Err("no request takes no time: name one like 5ms".to_owned()),
         _ => Ok(time),
     }
 }

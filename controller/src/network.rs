@@ -69,6 +69,10 @@ impl End for Link {
         Self::info(self)
     }
 
+    fn round_trip(&self) -> Duration {
+        Self::round_trip(self)
+    }
+
     async fn request(&self, request: Request) -> Result<Reply, EndError> {
         match Self::request(self, request).await {
             Ok(reply) => Ok(reply),

@@ -117,6 +117,7 @@ impl Settings {
         Ok(Driving {
             manner: Manner {
                 chunk: chunk.unwrap_or(manner.chunk),
+                chunk_max: chunk.unwrap_or(manner.chunk_max),
                 window: window as usize,
                 chunks_ahead: manner.chunks_ahead.max(u64::from(window)),
             },
@@ -206,7 +207,10 @@ mod tests {
         assert_eq!(settings.to(&args.parties).unwrap().to_string(), "unix:/t");
         assert_eq!(settings.switches(&args.parties).len(), 1);
         let driving = settings.driving(&args.copy, None).unwrap();
-        assert_eq!(driving.manner, Manner { chunk: MIB, window: 1, chunks_ahead: 2 });
+        assert_eq!(
+            driving.manner,
+            Manner { chunk: MIB, chunk_max: MIB, window: 1, chunks_ahead: 2 }
+        );
         assert_eq!(driving.bandwidth, Some(MIB));
         assert_eq!(driving.client_p99, Some(Duration::from_millis(5)));
         assert_eq!(settings.slow_destination(None), SlowDestination::Throttle);

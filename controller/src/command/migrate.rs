@@ -70,8 +70,7 @@ pub(crate) async fn migrate<N: Network>(
         }
         Ok(Position::Sweeping { migration }) if order.external => {
             let client_p99 = order.driving.client_p99;
-            let identity =
-                crate::migrate::take_over(desk.parties, &migration, client_p99).await?;
+            let identity = crate::migrate::take_over(desk.parties, &migration, client_p99).await?;
             show_uris(desk, &survey, &identity.token)
         }
         Ok(position) => resume::go_on(desk, &order.driving, position, &survey).await,

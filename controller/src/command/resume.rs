@@ -38,7 +38,8 @@ pub(crate) async fn go_on<N: Network>(
             bail!("no migration of {volume} between these two is under way; `migrate` begins one")
         }
         Position::Sweeping { migration } => {
-            let identity = take_over(desk.parties, &migration, driving.client_p99).await.context(NO_TERM)?;
+            let identity =
+                take_over(desk.parties, &migration, driving.client_p99).await.context(NO_TERM)?;
             let request = PauseRequest { migration };
             desk.parties.source.unpause(&request).await.context("the pause cannot be ended")?;
             desk.migration(identity, survey, driving)?.drive(Phase::Announce).await

@@ -55,7 +55,7 @@ impl Stage {
     fn order(&self) -> MigrateOrder {
         MigrateOrder {
             driving: Driving {
-                manner: Manner { chunk: LEAF, window: 1, chunks_ahead: 2 },
+                manner: Manner { chunk: LEAF, chunk_max: LEAF, window: 1, chunks_ahead: 2 },
                 bandwidth: None,
                 client_p99: None,
                 verify: false,

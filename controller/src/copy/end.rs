@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use blockferry_device::{DeviceInfo, Failure, Reply, Request};
 
@@ -36,6 +37,9 @@ pub(crate) enum EndError {
 pub(crate) trait End: Send + Sync {
     /// What the server said about the volume.
     fn info(&self) -> &DeviceInfo;
+
+    /// How long a question and its answer take on the way.
+    fn round_trip(&self) -> Duration;
 
     /// Sends the request when first polled; requests polled one after the other are sent in that order.
     fn request(&self, request: Request) -> impl Future<Output = Result<Reply, EndError>> + Send;

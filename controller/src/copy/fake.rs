@@ -33,6 +33,10 @@ pub(crate) struct Store {
     pub(crate) faults: VecDeque<EndError>,
     /// How long each write takes.
     pub(crate) write_time: Duration,
+    /// How long the way there and back is; writes take it beside their time.
+    pub(crate) round_trip: Duration,
+    /// Bytes a second that a write's data takes beside that; 0 for no time.
+    pub(crate) bytes_per_second: u64,
 }
 
 /// One end.
@@ -61,14 +65,17 @@ impl FakeEnd {
         store.cursor = store.cursor.max(extent.end());
         store.reads.push(extent);
         let range = range(extent);
-        let parts = store.content[range].chunks(GRAIN).map(|grain| match is_zero(grain) {
-            true => ReadPart::Hole(grain.len() as u64),
-            false => ReadPart::Data(grain.to_vec().into()),
+        let grains: Vec<_> = store.content[range].chunks(GRAIN).collect();
+        let parts = grains.chunk_by(|one, next| is_zero(one) == is_zero(next));
+        let parts = parts.map(|run| match (is_zero(run[0]), run.concat()) {
+            (true, zeroes) => ReadPart::Hole(zeroes.len() as u64),
+            (false, data) => ReadPart::Data(data.into()),
         });
         Ok(Reply::Read(parts.collect()))
     }
 
     fn describe(&self, extent: Extent) -> Result<Reply, EndError> {
+        assert!(!extent.is_empty(), "the block status of nothing cannot be told");
         let mut store = self.store();
         store.cursor = store.cursor.max(extent.end());
         let range = range(extent);
@@ -85,7 +92,9 @@ impl FakeEnd {
             store.writes.push((extent.start(), extent.len(), data.is_none()));
             store.under_way += 1;
             store.under_way_max = store.under_way_max.max(store.under_way);
-            store.write_time
+            let data = data.map_or(0, <[u8]>::len) as u64 * 1_000_000_000;
+            let on_the_way = data.checked_div(store.bytes_per_second).unwrap_or(0);
+            store.write_time + store.round_trip + Duration::from_nanos(on_the_way)
         };
         sleep(delay).await;
         let mut store = self.store();
@@ -110,6 +119,10 @@ impl FakeEnd {
 impl End for FakeEnd {
     fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    fn round_trip(&self) -> Duration {
+        self.store().round_trip
     }
 
     async fn request(&self, request: Request) -> Result<Reply, EndError> {

@@ -1,6 +1,7 @@
 //! The ordered, address-checked copy between two connections. It knows nothing of the control API:
 //! where to begin, and what to do when it halts, is decided in [`crate::migrate`].
 
+mod chunk;
 mod end;
 mod halt;
 mod ordered;

@@ -6,15 +6,16 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use blockferry_block::{Extent, MIB};
+use blockferry_block::Extent;
 use blockferry_device::{Segment, SegmentState};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::FuturesOrdered;
 use tokio::time;
 
+use super::chunk::{self, Chunk};
 use super::end::End;
 use super::halt::Halt;
 use super::pace::Pace;
@@ -24,10 +25,6 @@ use super::requests::{Brought, describe, read, skip, write};
 /// Pieces read or under way but not sent, at most: small reads between holes are many, and each is a
 /// claim at the source.
 const PIECES_AHEAD_MAX: usize = 64;
-
-/// Length of a read and a write unless something else is asked for, in bytes: long enough that the
-/// round trip of D2.4 costs little, short enough that few client writes meet a claimed extent.
-const CHUNK_DEFAULT: u64 = 8 * MIB;
 
 /// Chunks read ahead of the write under way.
 const CHUNKS_AHEAD: u64 = 2;
@@ -42,8 +39,10 @@ const DENSE: u64 = 16;
 /// How the copy proceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Manner {
-    /// Longest read and longest write of data in bytes, a multiple of [`LEAF`].
+    /// Longest read and longest write of data at first, in bytes, a multiple of [`LEAF`].
     pub(crate) chunk: u64,
+    /// The same where the way to the destination needs it; no less.
+    pub(crate) chunk_max: u64,
     /// Writes sent without waiting for the completion of the one before; 1 is D2.4 to the letter.
     pub(crate) window: usize,
     /// Chunks read ahead of the writes.
@@ -52,7 +51,12 @@ pub(crate) struct Manner {
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { chunk: CHUNK_DEFAULT, window: 1, chunks_ahead: CHUNKS_AHEAD }
+        Self {
+            chunk: chunk::SHORTEST,
+            chunk_max: chunk::LONGEST,
+            window: 1,
+            chunks_ahead: CHUNKS_AHEAD,
+        }
     }
 }
 
@@ -61,6 +65,7 @@ pub(crate) struct OrderedCopy<'a, S, D> {
     source: &'a S,
     destination: &'a D,
     manner: Manner,
+    chunk: Chunk,
     size: u64,
     pace: Option<&'a mut Pace>,
     written: &'a AtomicU64,
@@ -76,7 +81,7 @@ pub(crate) struct OrderedCopy<'a, S, D> {
     ahead: u64,
     ready: VecDeque<Piece>,
     ledger: Ledger,
-    writing: FuturesOrdered<BoxFuture<'a, Result<u64, Halt>>>,
+    writing: FuturesOrdered<BoxFuture<'a, Result<Written, Halt>>>,
 }
 
 impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
@@ -90,17 +95,19 @@ impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
         written: &'a AtomicU64,
     ) -> Self {
         let payload_max = source.info().payload_max.min(destination.info().payload_max);
-        let chunk = manner.chunk.min(u64::from(payload_max) / LEAF * LEAF).max(LEAF);
+        let at_most = |chunk: u64| chunk.min(u64::from(payload_max) / LEAF * LEAF).max(LEAF);
+        let (shortest, longest) = (at_most(manner.chunk), at_most(manner.chunk_max));
         written.store(start, Ordering::Relaxed);
         Self {
             source,
             destination,
-            manner: Manner { chunk, ..manner },
+            manner,
+            chunk: Chunk::new(shortest, longest, destination.round_trip()),
             size: source.info().size,
             pace,
             written,
             planned: start,
-            span: chunk,
+            span: shortest,
             describing: None,
             todo: VecDeque::new(),
             reading: FuturesOrdered::new(),
@@ -125,7 +132,7 @@ impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
             }
             tokio::select! {
                 biased;
-                Some(end) = self.writing.next() => self.written.store(end?, Ordering::Relaxed),
+                Some(written) = self.writing.next() => self.note_written(written?),
                 Some(brought) = self.reading.next() => self.take_in(brought?),
                 steps = described(&mut self.describing) => self.plan(steps?),
                 () = until(paced) => {}
@@ -142,7 +149,7 @@ impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
     }
 
     fn is_far_ahead(&self) -> bool {
-        self.ahead >= self.manner.chunk * self.manner.chunks_ahead
+        self.ahead >= self.chunk.len() * self.manner.chunks_ahead
             || self.reading.len() + self.ready.len() >= PIECES_AHEAD_MAX
     }
 
@@ -153,8 +160,9 @@ impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
         if !is_needed || self.planned >= self.size {
             return;
         }
-        let chunk = self.manner.chunk;
-        let end = self.size.min(self.planned / chunk * chunk + self.span);
+        let chunk = self.chunk.len();
+        let span = self.span.max(chunk);
+        let end = self.size.min(self.planned / chunk * chunk + span);
         let asked = Extent::between(self.planned, end);
         if self.source.info().features.block_status {
             self.describing = Some(describe(self.source, asked, chunk).boxed());
@@ -173,7 +181,7 @@ impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
         self.span = match (self.planned - begun) / data.max(1) {
             SPARSE.. => self.span.saturating_mul(2).min(ZEROES_MAX),
             DENSE.. => self.span,
-            _ => self.manner.chunk,
+            _ => self.chunk.len(),
         };
         self.todo = steps;
     }
@@ -225,7 +233,15 @@ impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
             self.ahead -= data_len(&piece);
             let piece = self.as_offered(piece);
             let address = self.ledger.count(piece.len());
-            self.writing.push_back(write(self.destination, address, piece).boxed());
+            self.writing.push_back(timed(self.destination, address, piece).boxed());
+        }
+    }
+
+    fn note_written(&mut self, written: Written) {
+        self.written.store(written.end, Ordering::Relaxed);
+        // Where several are under way at once, none shows what the way carries.
+        if self.manner.window == 1 {
+            self.chunk.note(written.data, written.took);
         }
     }
 
@@ -235,12 +251,26 @@ impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
         if self.destination.info().features.write_zeroes {
             return piece;
         }
-        let now = length.min(self.manner.chunk);
+        let now = length.min(self.chunk.len());
         if now < length {
             self.ready.push_front(Piece::Zeroes(length - now));
         }
         Piece::Data(vec![0; usize::try_from(now).unwrap_or(0)].into())
     }
+}
+
+/// A write that was acknowledged.
+struct Written {
+    end: u64,
+    /// Bytes of data, not counting zeroes.
+    data: u64,
+    took: Duration,
+}
+
+async fn timed(destination: &impl End, address: u64, piece: Piece) -> Result<Written, Halt> {
+    let (data, begun) = (data_len(&piece), time::Instant::now());
+    let end = write(destination, address, piece).await?;
+    Ok(Written { end, data, took: begun.elapsed() })
 }
 
 fn data_of_step(step: &Step) -> u64 {

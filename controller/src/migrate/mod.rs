@@ -121,7 +121,8 @@ impl<N: Network> Migration<'_, N> {
 
     /// A new term for this controller: whatever an older one still has under way is fenced (I12).
     pub(crate) async fn renew_term(&mut self) -> Result<(), ControlError> {
-        self.identity = take_over(self.parties, &self.identity.migration, self.driving.client_p99).await?;
+        self.identity =
+            take_over(self.parties, &self.identity.migration, self.driving.client_p99).await?;
         Ok(())
     }
 

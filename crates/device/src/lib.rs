@@ -14,8 +14,8 @@ mod zeroes;
 
 use std::sync::Arc;
 
-use blockferry_block::Extent;
 pub use answer::{Answer, Outcome};
+use blockferry_block::Extent;
 pub use failure::{Errno, Failure};
 pub use inflow::{Inflow, PieceSink};
 pub use info::{DeviceInfo, Features, PAYLOAD_MAX};

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use blockferry_block::Extent;
 use blockferry_device::{Errno, Failure, Reply, Request};
@@ -18,6 +19,8 @@ const CALLS_MAX: usize = 4096;
 /// What the links and the task of one connection share.
 pub(crate) struct Shared {
     pub(crate) joined: Joined,
+    /// The shortest between a question and its answer in the handshake.
+    pub(crate) round_trip: Duration,
     queue: Mutex<Queue>,
     /// Wakes the task.
     pub(crate) waker: AtomicWaker,
@@ -105,9 +108,10 @@ fn nothing(request: &Request) -> Result<Reply, Failure> {
 }
 
 impl Shared {
-    pub(crate) fn new(joined: Joined) -> Arc<Self> {
+    pub(crate) fn new(joined: Joined, round_trip: Duration) -> Arc<Self> {
         Arc::new(Self {
             joined,
+            round_trip,
             queue: Mutex::default(),
             waker: AtomicWaker::new(),
             permits: Arc::new(Semaphore::new(CALLS_MAX)),

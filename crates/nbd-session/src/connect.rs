@@ -1,7 +1,7 @@
 //! Makes connections to servers: to use an export, to list them, to fence a session.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use blockferry_nbd_wire::{
     ClientConfig, ClientError, ClientHandshake, ClientOutcome, ClientStep, ExportEntry,
@@ -134,7 +134,8 @@ pub async fn connect(options: &ConnectOptions) -> Result<Link, ConnectError> {
             outcome => outcome,
         }
     };
-    let Shaken { stream, inbox, outcome } = within(options.timeout, address, joining).await?;
+    let Shaken { stream, inbox, outcome, round_trip } =
+        within(options.timeout, address, joining).await?;
     let ClientOutcome::Joined(joined) = outcome else {
         return Err(unexpected(address));
     };
@@ -143,7 +144,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<Link, ConnectError> {
         let lose = stream.lose_after(silence);
         lose.map_err(|source| ConnectError::Network { address: address.clone(), source })?;
     }
-    let shared = Shared::new(joined);
+    let shared = Shared::new(joined, round_trip);
     tokio::spawn(drive(stream, inbox, shared.clone()));
     Ok(Link::new(shared))
 }
@@ -200,6 +201,8 @@ struct Shaken {
     stream: Stream,
     inbox: BytesMut,
     outcome: ClientOutcome,
+    /// The shortest between a question and its answer.
+    round_trip: Duration,
 }
 
 enum Failed {
@@ -240,19 +243,24 @@ async fn shake_hands(address: &Address, config: ClientConfig) -> Result<Shaken, 
     let mut stream = Stream::connect(address).await?;
     let mut handshake = ClientHandshake::new(config);
     let mut inbox = BytesMut::new();
+    let mut round_trip = Duration::MAX;
     loop {
         let step = handshake.step(&mut inbox);
         let output = handshake.take_output();
         match step {
             Ok(ClientStep::ReadMore) => {
+                let asked = Instant::now();
                 exchange(&mut stream, &output, &mut inbox).await.map_err(|error| {
                     let closed = is_close(&error) && handshake.is_haggling();
                     if closed { Failed::ClosedWhileHaggling(error) } else { error.into() }
                 })?;
+                if !output.is_empty() {
+                    round_trip = round_trip.min(asked.elapsed());
+                }
             }
             Ok(ClientStep::Finished(outcome)) => {
                 stream.write_all(&output).await?;
-                return Ok(Shaken { stream, inbox, outcome });
+                return Ok(Shaken { stream, inbox, outcome, round_trip });
             }
             Err(error) => {
                 // A good-bye is good manners; that it failed would tell nothing more.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Reply, Request};
 use blockferry_nbd_wire::Style;
@@ -63,6 +64,11 @@ impl Link {
     /// What the export is and can do, as the server told it.
     pub fn info(&self) -> &DeviceInfo {
         &self.shared().joined.device
+    }
+
+    /// How long a question and its answer take on the way, as the handshake has shown.
+    pub fn round_trip(&self) -> Duration {
+        self.shared().round_trip
     }
 
     /// Whether the server knows roles and accepted the one that was claimed.

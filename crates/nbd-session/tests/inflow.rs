@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use blockferry_block::Extent;
-use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Inflow, PieceSink, Reply, Request};
+use blockferry_device::{
+    Answer, Device, DeviceInfo, Errno, Failure, Inflow, PieceSink, Reply, Request,
+};
 use blockferry_nbd_session::{Limits, connect};
 use blockferry_nbd_wire::constants as c;
 use bytes::Bytes;

@@ -41,12 +41,7 @@ pub struct Link {
 
 impl Link {
     /// Starts the tasks.
-    pub fn start(
-        boot: u64,
-        volume: &Rc<Volume>,
-        route: &Rc<Route>,
-        terms: &Rc<Terms>,
-    ) {
+    pub fn start(boot: u64, volume: &Rc<Volume>, route: &Rc<Route>, terms: &Rc<Terms>) {
         let link = Rc::new(Self {
             sim: volume.sim.clone(),
             boot,

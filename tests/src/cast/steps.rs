@@ -28,7 +28,8 @@ impl Steps {
         let (source, destination) = (cluster.source.client(), cluster.destination.client());
         let status = cluster.source.status(VOLUME).await.expect("an answer of the source");
         let migration = status.migration.expect("a migration").id;
-        let request = TermRequest { migration: migration.clone(), token: None, client_p99_ms: None };
+        let request =
+            TermRequest { migration: migration.clone(), token: None, client_p99_ms: None };
         let given = source.post(&path("term"), &request).await.expect("a term");
         Self { source, destination, migration, given }
     }

@@ -30,7 +30,9 @@ pub(super) fn differences(
         "enum" if !list(says).any(|known| known == value) => {
             one(format!("{value} is none of {says}"))
         }
-        "minimum" if value.as_f64() < says.as_f64() => one(format!("{value} is below {says}")),
+        "minimum" if value.is_number() && value.as_f64() < says.as_f64() => {
+            one(format!("{value} is below {says}"))
+        }
         "type" | "enum" | "minimum" => Vec::new(),
         "items" => of_items(document, says, value, at),
         "properties" => of_properties(document, schema, value, at),

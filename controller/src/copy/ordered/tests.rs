@@ -12,7 +12,7 @@ use crate::copy::fake::FakeEnd;
 const CHUNK: u64 = 2 * LEAF;
 /// [`LEAF`] as an index.
 const LEAF_INDEX: usize = 64 << 10;
-const MANNER: Manner = Manner { chunk: CHUNK, window: 1, chunks_ahead: 2 };
+const MANNER: Manner = Manner { chunk: CHUNK, chunk_max: CHUNK, window: 1, chunks_ahead: 2 };
 
 /// Data in leaves 0 to 5 and 20, with a hole of 8 KiB in leaf 2, and a short last leaf.
 fn content() -> Vec<u8> {
@@ -77,10 +77,31 @@ async fn a_copy_goes_on_from_the_reserved_address() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn on_a_long_way_chunks_grow_and_nine_tenths_of_it_are_used() {
+    let rate = 64 << 20;
+    let size = 8 * rate;
+    let ends = ends(vec![7; size]);
+    {
+        let mut destination = ends.1.store();
+        destination.round_trip = Duration::from_millis(20);
+        destination.bytes_per_second = rate as u64;
+    }
+    let began = time::Instant::now();
+    let manner = Manner { chunk: 1 << 20, ..Manner::default() };
+    run(&ends, 0, manner).await.unwrap();
+    let share = 8.0 / began.elapsed().as_secs_f64();
+    assert!(share > 0.9, "{share} of the way's rate");
+    let lengths: Vec<_> = ends.1.store().writes.iter().map(|write| write.1).collect();
+    assert_eq!((lengths[0], lengths.iter().max()), (1 << 20, Some(&(32 << 20))), "{lengths:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_window_sends_more_writes_at_once_and_in_order() {
     let ends = ends(vec![7; 30 * LEAF_INDEX]);
     ends.1.store().write_time = Duration::from_millis(3);
-    run(&ends, 0, Manner { window: 4, chunk: LEAF, chunks_ahead: 8 }).await.unwrap();
+    run(&ends, 0, Manner { window: 4, chunk: LEAF, chunk_max: LEAF, chunks_ahead: 8 })
+        .await
+        .unwrap();
     let destination = ends.1.store();
     assert_eq!(destination.under_way_max, 4);
     assert!(destination.writes.is_sorted_by_key(|write| write.0));

@@ -32,7 +32,7 @@ const SYSTEMS: [&str; 3] = ["nbdcopy", OURS, WINDOW];
 pub(super) fn round(round: &mut Round<'_>) -> Result<()> {
     let scratch = round.plan.scratch(Place::Tmpfs)?;
     let image = scratch.path().join("source");
-    let size = round.plan.amount(512, 64) * MIB;
+    let size = round.plan.amount(2048, 64) * MIB;
     image::random(&image, size)?;
     for system in round.in_turn(&SYSTEMS) {
         let folder = tempfile::tempdir_in(scratch.path())?;

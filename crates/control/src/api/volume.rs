@@ -89,11 +89,9 @@ pub struct MigrationStatus {
     pub longest_request_ms: f64,
     /// What the slowest hundredth of the clients' requests took lately, in milliseconds; none without
     /// requests.
-    #[serde(default)]
     pub client_p99_ms: Option<f64>,
     /// Bytes of data a second that the source gives to the copier at most, for the clients' sake; none
     /// when it does not hold back.
-    #[serde(default)]
     pub held_to_bytes_per_second: Option<u64>,
     /// Digest of the ordered stream at the last checkpoint.
     pub digest: Option<DigestStatus>,

@@ -90,8 +90,8 @@ impl<'a> CopyWrite<'a> {
             destination.copy_begin(epoch, extent)?;
             Ok((destination.stream().clone(), destination.is_pristine(extent.start())))
         });
-        let (stream, pristine) = begun
-            .map_err(|refusal: Refusal| Failure::new(Errno::Inval, refusal.to_string()))?;
+        let (stream, pristine) =
+            begun.map_err(|refusal: Refusal| Failure::new(Errno::Inval, refusal.to_string()))?;
         blockferry_label::reached("destination.copy.begun");
         let at = extent.start();
         let stream = Some(stream);

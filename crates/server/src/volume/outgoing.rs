@@ -65,11 +65,7 @@ impl Last {
             value: digest.to_string(),
             matches: sweep.digest_agreed(),
         };
-        Self {
-            counters: sweep.counters(),
-            comparison: sweep.comparison(),
-            digest: Some(digest),
-        }
+        Self { counters: sweep.counters(), comparison: sweep.comparison(), digest: Some(digest) }
     }
 }
 

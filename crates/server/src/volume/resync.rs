@@ -24,10 +24,7 @@ const COMPARE_LENGTH: u64 = MIB;
 
 /// Runs until it is dropped. Each operation is a task of its own, since the lock that it holds must
 /// be given back whatever becomes of this one.
-pub(super) async fn run(
-    volume: &Arc<Volume>,
-    owner: &Arc<Owner>,
-) {
+pub(super) async fn run(volume: &Arc<Volume>, owner: &Arc<Owner>) {
     let Some(lane) = volume.own_lane() else { return std::future::pending().await };
     loop {
         while let Some((id, extent)) = owner.with(|source| source.next_resync()) {
@@ -45,11 +42,8 @@ pub(super) async fn run(
 async fn compare_next(volume: &Arc<Volume>, owner: &Arc<Owner>, lane: &Arc<MirrorLane>) -> bool {
     let next = owner.with(|source| source.next_compare(COMPARE_LENGTH));
     let Some((id, extent)) = next else { return false };
-    let work = Compare {
-        volume: Arc::clone(volume),
-        owner: Arc::clone(owner),
-        lane: Arc::clone(lane),
-    };
+    let work =
+        Compare { volume: Arc::clone(volume), owner: Arc::clone(owner), lane: Arc::clone(lane) };
     let compared = tokio::spawn(async move { work.run(id, extent).await });
     if !compared.await.unwrap_or(false) {
         tokio::time::sleep(PAUSE).await;

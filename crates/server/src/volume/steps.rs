@@ -41,7 +41,7 @@ pub(super) fn client_p99(ms: Option<f64>) -> Step<Option<Duration>> {
     let Some(ms) = ms else { return Ok(None) };
     match Duration::try_from_secs_f64(ms / 1e3) {
         Ok(bound) if !bound.is_zero() => Ok(Some(bound)),
-        _ => Err(Refused::conflict(format!("no bound for requests: {ms} ms; name one like 10 ms"))),
+        _ => Err(Refused::conflict(format!("no bound for requests: {ms} ms; name one like 5 ms"))),
     }
 }
 

@@ -28,7 +28,15 @@ const FREER: f64 = 64.0;
 const USED: f64 = 0.7;
 
 /// Clients get this part of what they get done in a quiet window, or more.
-const DONE: f64 = 0.6;
+const DONE: f64 = 0.7;
+
+/// When the copy goes at this part of the rate at which clients first got little done, they have to get
+/// more done, ...
+const HALF: f64 = 0.5;
+
+/// ... by this factor. Else it is not the copy that keeps them from it: they may want less, or each of
+/// their requests costs more than before.
+const HELPED: f64 = 1.1;
 
 /// Where the bound is not kept in quiet windows either, requests may take so much longer than there.
 const LONGER: f64 = 1.5;
@@ -40,6 +48,15 @@ pub(super) struct Rate {
     quiet: Option<Quiet>,
     /// Whether clients have suffered since the last quiet window.
     is_found: bool,
+    /// What clients got done at the rate at which that was too little.
+    too_little: Option<Done>,
+}
+
+/// What clients got done.
+#[derive(Clone, Copy, Debug)]
+struct Done {
+    at_rate: f64,
+    requests_per_second: f64,
 }
 
 /// What clients see while the copy goes at its slowest.
@@ -52,7 +69,7 @@ struct Quiet {
 impl Default for Rate {
     /// The slowest, to see what clients see without the copy; without clients that is soon over.
     fn default() -> Self {
-        Self { bytes_per_second: RATE_MIN, quiet: None, is_found: false }
+        Self { bytes_per_second: RATE_MIN, quiet: None, is_found: false, too_little: None }
     }
 }
 
@@ -66,23 +83,63 @@ impl Rate {
         if self.bytes_per_second <= RATE_MIN {
             let requests_per_second = seen.requests_per_second;
             self.quiet = Some(Quiet { client_p99, requests_per_second });
-            self.is_found = false;
+            (self.is_found, self.too_little) = (false, None);
             self.set(RATE_MIN * FASTER_AT_FIRST);
         } else if seen.admitted_per_second == 0.0 {
             // Whatever clients saw, it was not the copy.
-        } else if self.hurts(seen, client_p99, bound) {
-            self.is_found = true;
-            self.set(self.bytes_per_second.min(seen.admitted_per_second) * SLOWER);
+        } else if self.delays(client_p99, bound) {
+            self.slow_down(seen);
+        } else if self.crowds_out(seen) {
+            match self.rate_that_is_not_to_blame(seen) {
+                Some(rate) => self.set(rate),
+                None => self.slow_down(seen),
+            }
         } else if seen.admitted_per_second >= self.bytes_per_second * USED {
             let faster = if self.is_found { FASTER } else { FASTER_AT_FIRST };
             self.set(self.bytes_per_second * faster);
         }
     }
 
-    fn hurts(&self, seen: &Seen, client_p99: Duration, bound: Duration) -> bool {
-        let Some(quiet) = self.quiet else { return client_p99 > bound };
-        client_p99 > bound.max(quiet.client_p99.mul_f64(LONGER))
-            || seen.requests_per_second < quiet.requests_per_second * DONE
+    fn slow_down(&mut self, seen: &Seen) {
+        self.is_found = true;
+        self.set(self.bytes_per_second.min(seen.admitted_per_second) * SLOWER);
+    }
+
+    /// Whether requests take too long.
+    fn delays(&self, client_p99: Duration, bound: Duration) -> bool {
+        let anyway = self.quiet.map_or(Duration::ZERO, |quiet| quiet.client_p99.mul_f64(LONGER));
+        client_p99 > bound.max(anyway)
+    }
+
+    /// Whether clients get too little done.
+    fn crowds_out(&mut self, seen: &Seen) -> bool {
+        let wanted = self.quiet.map_or(0.0, |quiet| quiet.requests_per_second * DONE);
+        let is_too_little = seen.requests_per_second < wanted;
+        if !is_too_little {
+            self.too_little = None;
+        }
+        is_too_little
+    }
+
+    /// The rate at which clients began to get too little done, if going slower has not helped them;
+    /// then what they get done now is what they want.
+    fn rate_that_is_not_to_blame(&mut self, seen: &Seen) -> Option<f64> {
+        let requests_per_second = seen.requests_per_second;
+        let now = Done { at_rate: self.bytes_per_second, requests_per_second };
+        let before = self.too_little.get_or_insert(now);
+        if now.at_rate > before.at_rate * HALF {
+            return None;
+        }
+        if requests_per_second >= before.requests_per_second * HELPED {
+            *before = now;
+            return None;
+        }
+        let rate = before.at_rate;
+        self.too_little = None;
+        if let Some(quiet) = &mut self.quiet {
+            quiet.requests_per_second = requests_per_second;
+        }
+        Some(rate)
     }
 
     fn set(&mut self, bytes_per_second: f64) {
@@ -156,8 +213,17 @@ mod tests {
         let mut play = Play::new(|rate| Some((1, 10_000.0 / (1.0 + rate / 200.0))));
         play.mean(20);
         let mean = play.mean(100);
-        // At 133 MiB a second they get 0.6 of it done.
-        assert!((90.0..=150.0).contains(&mean), "{mean}");
+        // At 86 MiB a second they get 0.7 of it done.
+        assert!((55.0..=100.0).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn clients_that_want_less_than_before_do_not_hold_the_copy_back() {
+        let mut play = Play::new(|_| Some((1, 10_000.0)));
+        play.mean(20);
+        play.see = |_| Some((1, 2_000.0));
+        let mean = play.mean(30);
+        assert!(mean > 700.0, "{mean}");
     }
 
     #[test]

@@ -64,6 +64,18 @@ impl Sending {
 }
 
 #[tokio::test]
+async fn a_bound_for_clients_that_makes_no_sense_is_refused_and_takes_nothing_over() {
+    let sending = Sending::begun().await;
+    for ms in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
+        let migration = MIGRATION.to_owned();
+        let request = TermRequest { migration, token: None, client_p99_ms: Some(ms) };
+        let refusal = sending.volume.term(request).await.expect_err("no such bound").to_string();
+        assert!(refusal.contains("like 5 ms") && !refusal.contains('\n'), "{refusal}");
+    }
+    assert_eq!(sending.term(), 1);
+}
+
+#[tokio::test]
 async fn i12_controllers_that_take_over_at_the_same_time_get_different_terms() {
     let sending = Sending::begun().await;
     let (one, other, third) =

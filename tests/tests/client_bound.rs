@@ -1,0 +1,36 @@
+//! `--client-p99`: the copy gives way to the clients.
+
+use blockferry_control::api::VolumeStatus;
+use blockferry_tests::cast::{Cluster, VOLUME, busy, moves_on};
+
+/// Whether the source holds the copy back, and knows what its clients see.
+fn holds_back(status: &VolumeStatus) -> bool {
+    let migration = status.migration.as_ref();
+    migration.is_some_and(|m| m.held_to_bytes_per_second.is_some() && m.client_p99_ms.is_some())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_is_held_back_while_clients_wait_too_long_and_ends_all_the_same() {
+    let cluster = Cluster::random(96).await;
+    let load = busy(&cluster.uri(), 400).await;
+    // No request is so quick.
+    let controller = cluster.controller("migrate", &["--client-p99", "1us"]);
+    cluster.source.until(VOLUME, "the copy is held back", holds_back).await;
+    let done = controller.done().await.last();
+    assert_eq!((&done["passes"], &done["digest_match"]), (&1.into(), &true.into()), "{done}");
+    moves_on(&load).await;
+    let report = load.stop().await;
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_nobody_uses_is_not_held_back() {
+    let cluster = Cluster::random(8).await;
+    cluster.migrate(&["--hold-at-ready"]).await;
+    let is_free = |status: &VolumeStatus| {
+        let migration = status.migration.as_ref();
+        migration.is_some_and(|migration| migration.client_p99_ms.is_none())
+    };
+    cluster.source.until(VOLUME, "nobody waits", is_free).await;
+    cluster.controller("commit", &[]).done().await;
+}
