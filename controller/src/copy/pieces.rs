@@ -14,8 +14,9 @@ use bytes::Bytes;
 /// Leaf of the stream's digest in bytes; a chunk is a multiple of it.
 pub(crate) const LEAF: u64 = 64 << 10;
 
-/// Longest hole sent in one request, in bytes: what fits into the 32 bits of a compact header.
-pub(crate) const ZEROES_MAX: u64 = 2 * GIB;
+/// Longest hole sent in one request, in bytes: a volume of many tebibytes has no thousands of them, and
+/// no store is busy with one for long. Where headers are compact a connection sends it in parts.
+pub(crate) const ZEROES_MAX: u64 = 64 * GIB;
 
 /// How the next bytes of the source come to the copier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
