@@ -44,6 +44,8 @@ struct LaneState {
     open: Option<OpenLane>,
     unfenced: bool,
     calls: usize,
+    /// Somebody waits until there are no calls.
+    is_leaving: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -63,7 +65,13 @@ impl MirrorLane {
             volume: Arc::downgrade(volume),
             key,
             session,
-            state: Mutex::new(LaneState { generation, open: None, unfenced: false, calls: 0 }),
+            state: Mutex::new(LaneState {
+                generation,
+                open: None,
+                unfenced: false,
+                calls: 0,
+                is_leaving: false,
+            }),
             changed: Notify::new(),
             ended: CancellationToken::new(),
         })
@@ -174,7 +182,8 @@ impl MirrorLane {
                 return self.close(&owner);
             }
             let (unfenced, calls) = {
-                let state = self.lock();
+                let mut state = self.lock();
+                state.is_leaving = over;
                 (state.unfenced, state.calls)
             };
             let done = if unfenced {
@@ -287,12 +296,12 @@ struct Calling<'a>(&'a MirrorLane);
 
 impl Drop for Calling<'_> {
     fn drop(&mut self) {
-        let idle = {
+        let is_awaited = {
             let mut state = self.0.lock();
             state.calls -= 1;
-            state.calls == 0
+            state.calls == 0 && state.is_leaving
         };
-        if idle {
+        if is_awaited {
             self.0.changed.notify_waiters();
         }
     }

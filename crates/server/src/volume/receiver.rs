@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use blockferry_block::BootId;
 use blockferry_migration::Faults;
-use blockferry_migration::destination::{Attached, Destination, Refusal};
+use blockferry_migration::destination::{Attached, Destination, Phase, Refusal};
 use blockferry_migration::digest::Frontier;
 use blockferry_store::Store;
 use tokio::sync::Notify;
@@ -36,10 +36,18 @@ impl Receiver {
         }
     }
 
-    /// Changes the machine and tells those who wait for a change.
+    /// Changes the machine, and tells those who wait when there is something that they wait for: a
+    /// mirror write changes nothing but that one more or less is under way.
     pub(crate) fn with<R>(&self, change: impl FnOnce(&mut Destination) -> R) -> R {
-        let result = change(&mut self.destination.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_waiters();
+        let (result, is_news) = self.with_quietly(|destination| {
+            let before = standing(destination);
+            let result = change(destination);
+            let is_awaited = destination.is_attaching() && destination.is_idle();
+            (result, is_awaited || standing(destination) != before)
+        });
+        if is_news {
+            self.changed.notify_waiters();
+        }
         result
     }
 
@@ -48,7 +56,7 @@ impl Receiver {
         look(&self.destination.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ends at the next change.
+    /// Ends when `W` or the epoch has changed, or when nothing is under way any more in an attach.
     pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.changed.notified()
     }
@@ -78,4 +86,9 @@ impl Receiver {
     fn with_quietly<R>(&self, change: impl FnOnce(&mut Destination) -> R) -> R {
         change(&mut self.destination.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What others wait for changes of.
+fn standing(destination: &Destination) -> (u64, u64, u64, Phase) {
+    (destination.reserved(), destination.durable(), destination.epoch(), destination.phase())
 }
