@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use blockferry_device::Device;
+use blockferry_device::{Answer, Device};
 use blockferry_nbd_wire::{Negotiated, Outbox, RequestDecoder, RequestError};
 use bytes::{Buf, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -73,6 +73,7 @@ pub(crate) async fn run(
         outbox: Outbox::new(),
         parked: FuturesUnordered::new(),
         inflow: None,
+        cut_short: None,
         keeping,
         replaying,
         held_back: HeldBack::new(),
@@ -87,7 +88,7 @@ pub(crate) async fn run(
     };
     let end = poll_fn(|cx| engine.poll(cx)).await;
     engine.cut_inflow();
-    let Engine { stream, device, mut parked, keeping, held_back, .. } = engine;
+    let Engine { stream, device, mut parked, cut_short, keeping, held_back, .. } = engine;
     match end {
         SessionEnd::Cut => stream.cut(),
         _ => drop(stream),
@@ -96,6 +97,10 @@ pub(crate) async fn run(
     // holds requests learns from being dropped that it need not begin them any more.
     drop((device, keeping, held_back));
     while parked.next().await.is_some() {}
+    if let Some(answer) = cut_short {
+        // It came in part, and its client has gone.
+        let _ = answer.await;
+    }
     end
 }
 
@@ -108,6 +113,8 @@ struct Engine {
     outbox: Outbox,
     parked: FuturesUnordered<Parked>,
     inflow: Option<Inflowing>,
+    /// A write that was coming when the session began to end.
+    cut_short: Option<Answer>,
     keeping: Option<Keeping>,
     replaying: Option<Replaying>,
     held_back: HeldBack,

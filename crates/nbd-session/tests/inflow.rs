@@ -245,3 +245,17 @@ async fn a_device_that_takes_nothing_holds_the_client_back_and_keeps_little() {
     assert!(device.memory.content(extent(0, 32 << 20)) == data, "other content");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_write_that_a_shutdown_interrupts_has_no_answer() {
+    let device = Piecemeal::new();
+    let server = Server::start(device.clone()).await;
+    let mut client = Raw::join(&server.address).await;
+    client.send(&header(1)).await;
+    client.send(&pattern(LENGTH / 2)).await;
+    device.has_taken(LENGTH / 2).await;
+    server.shutdown.cancel();
+    assert!(client.closed().await.is_empty(), "it has not come whole");
+    assert_eq!(device.ended().await, Ended::InPart);
+    server.stop().await;
+}

@@ -91,10 +91,12 @@ impl Engine {
         self.begin(Parked { header, charge: HELD, origin: Origin::default(), answer }, cx);
     }
 
-    /// No more of it comes; the device learns that from the sink.
+    /// No more of it comes; the device learns that from the sink. Nobody is told what became of it: a
+    /// request that has not come whole has no answer.
     pub(super) fn cut_inflow(&mut self) {
-        if let Some(Inflowing { header, answer, .. }) = self.inflow.take() {
-            self.parked.push(Parked { header, charge: HELD, origin: Origin::default(), answer });
+        if let Some(Inflowing { answer, .. }) = self.inflow.take() {
+            self.charged -= HELD;
+            self.cut_short = Some(answer);
         }
     }
 

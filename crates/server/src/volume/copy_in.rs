@@ -35,7 +35,7 @@ impl Volume {
         match request {
             Request::Write { .. } | Request::WriteZeroes { .. } => {
                 let extent = request.extent().unwrap_or(Extent::between(0, 0));
-                let _turn = receiver.copy_lane.lock().await;
+                let _turn = receiver.copy_turn().await;
                 let mut write = CopyWrite::begin(self, &receiver, epoch, extent)?;
                 write.take(request).await?;
                 write.done()
@@ -49,21 +49,29 @@ impl Volume {
         }
     }
 
-    /// Executes a write whose data is still coming.
-    pub(super) async fn copy_in_pieces(
+    /// A write that has arrived, but for its data, has its place in the order from this call on; the
+    /// future executes it.
+    pub(super) fn copy_in_pieces(
         self: &Arc<Self>,
         epoch: u64,
         extent: Extent,
         mut pieces: mpsc::Receiver<Bytes>,
-    ) -> Result<Reply, Failure> {
-        let Stage::Receiver(receiver) = self.stage() else { return Err(not_receiving()) };
-        let _turn = receiver.copy_lane.lock().await;
-        let mut write = CopyWrite::begin(self, &receiver, epoch, extent)?;
-        while let Some(data) = pieces.recv().await {
-            let offset = write.at;
-            write.take(Request::Write { offset, data, fua: false }).await?;
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send + 'static + use<> {
+        let volume = Arc::clone(self);
+        let receiver = self.receiver();
+        let turn = receiver.as_ref().map(|receiver| receiver.copy_turn());
+        async move {
+            let (Some(receiver), Some(turn)) = (receiver, turn) else {
+                return Err(not_receiving());
+            };
+            let _turn = turn.await;
+            let mut write = CopyWrite::begin(&volume, &receiver, epoch, extent)?;
+            while let Some(data) = pieces.recv().await {
+                let offset = write.at;
+                write.take(Request::Write { offset, data, fua: false }).await?;
+            }
+            write.done()
         }
-        write.done()
     }
 }
 

@@ -57,12 +57,13 @@ impl VolumeDevice {
     fn begin_copy_write(&self, epoch: u64, extent: Extent) -> Inflow {
         let (sink, pieces) = Pieces::channel();
         let shared = Arc::clone(&self.shared);
+        let write = shared.volume.copy_in_pieces(epoch, extent, pieces);
         // It goes on beside the connection, which brings the pieces.
         let write = tokio::spawn(async move {
             let Some(_running) = shared.connection.enter() else {
                 return Err(not_the_owner(&shared.volume.name));
             };
-            shared.volume.copy_in_pieces(epoch, extent, pieces).await
+            write.await
         });
         let answer = Answer::later(async move {
             write.await.unwrap_or_else(|_| Err(Failure::new(Errno::Io, "the program ends")))

@@ -1,13 +1,16 @@
 //! The destination's state machine, shared by every task of a volume.
 
-use std::sync::{Mutex, PoisonError};
+use std::future::ready;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use blockferry_block::BootId;
 use blockferry_migration::Faults;
 use blockferry_migration::destination::{Attached, Destination, Phase, Refusal};
 use blockferry_migration::digest::Frontier;
 use blockferry_store::Store;
-use tokio::sync::Notify;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 /// The machine and those who wait for it.
 #[derive(Debug)]
@@ -15,7 +18,7 @@ pub(crate) struct Receiver {
     destination: Mutex<Destination>,
     changed: Notify,
     /// Copy writes are executed one after the other, in order of arrival (D2.4).
-    pub(super) copy_lane: tokio::sync::Mutex<()>,
+    copy_lane: Arc<tokio::sync::Mutex<()>>,
     /// Attaches and checkpoints exclude one another.
     pub(super) steps: tokio::sync::Mutex<()>,
 }
@@ -31,7 +34,7 @@ impl Receiver {
         Self {
             destination: Mutex::new(destination),
             changed: Notify::new(),
-            copy_lane: tokio::sync::Mutex::new(()),
+            copy_lane: Arc::default(),
             steps: tokio::sync::Mutex::new(()),
         }
     }
@@ -49,6 +52,16 @@ impl Receiver {
             self.changed.notify_waiters();
         }
         result
+    }
+
+    /// The turn of a copy write that has arrived: it is in the row from this call on, whenever it is
+    /// waited for.
+    pub(super) fn copy_turn(&self) -> BoxFuture<'static, OwnedMutexGuard<()>> {
+        let mut turn = Arc::clone(&self.copy_lane).lock_owned().boxed();
+        match turn.as_mut().now_or_never() {
+            Some(now) => ready(now).boxed(),
+            None => turn,
+        }
     }
 
     /// Looks without telling anybody.

@@ -259,6 +259,22 @@ async fn i2_a_copy_write_that_comes_in_part_leaves_w_where_it_was() {
 }
 
 #[tokio::test]
+async fn d2_4_writes_are_executed_in_the_order_in_which_they_arrived_whole_or_in_pieces() {
+    let receiving = Receiving::into(Arc::new(MemoryStore::new(SIZE)));
+    let epoch = receiving.attach().await.epoch;
+    let leaf = || bytes::Bytes::from(vec![1; usize::try_from(LEAF).expect("a leaf")]);
+    let (sender, pieces) = tokio::sync::mpsc::channel(4);
+    let first = receiving.volume.copy_in_pieces(epoch, Extent::between(0, LEAF), pieces);
+    let second = Request::Write { offset: LEAF, data: leaf(), fua: false };
+    let mut second = std::pin::pin!(receiving.volume.copy_in(epoch, second));
+    assert!(futures_util::poll!(second.as_mut()).is_pending(), "the first one has its turn");
+    sender.try_send(leaf()).expect("there is room");
+    drop(sender);
+    first.await.expect("at W");
+    tokio::time::timeout(SOON, second).await.expect("its turn").expect("at W");
+}
+
+#[tokio::test]
 async fn d2_5_a_write_in_pieces_is_checked_and_digested_like_any_other() {
     let [whole, pieces] = [(); 2].map(|()| Receiving::into(Arc::new(MemoryStore::new(SIZE))));
     let extent = Extent::between(0, SIZE);
