@@ -26,7 +26,7 @@ pub(crate) fn lines() -> Vec<Line> {
         "the same with `--window 8`",
         cell(delay::CASE, delay::WINDOW, "link_share"),
         Against::Nothing,
-        Target::Untold,
+        Target::AtLeast(0.9),
     ));
     lines
 }
