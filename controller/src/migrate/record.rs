@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use blockferry_control::api::{DigestStatus, SettleReply};
+use blockferry_control::api::{DigestStatus, MigrationStatus, SettleReply};
 
 use super::Migration;
 use crate::network::Network;
@@ -63,6 +63,11 @@ impl Record {
     }
 }
 
+/// Whether this run of the source has compared the whole volume and found no difference.
+pub(super) fn is_compared(migration: &MigrationStatus, size: u64) -> bool {
+    migration.verified_bytes >= size && migration.mismatched_bytes == 0
+}
+
 impl<N: Network> Migration<'_, N> {
     /// Keeps what the source tells of the migration while it still does.
     pub(super) fn remember(&mut self, source: &Seen<StorageSeen>) {
@@ -73,8 +78,7 @@ impl<N: Network> Migration<'_, N> {
         if migration.digest.is_some() {
             self.record.digest.clone_from(&migration.digest);
         }
-        let is_verified = migration.verified_bytes >= self.size && migration.mismatched_bytes == 0;
-        if self.record.verified.is_none() && is_verified && self.size > 0 {
+        if self.record.verified.is_none() && is_compared(migration, self.size) && self.size > 0 {
             let bytes = migration.verified_bytes;
             self.record.verified = Some(Verified { bytes, passes: None });
         }

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::ground::{Footing, Voice};
 use super::progress::{Done, progress};
+use super::record::is_compared;
 use super::verify::patient;
 use super::{Migration, Next};
 use crate::network::Network;
@@ -94,8 +95,7 @@ impl<N: Network> Migration<'_, N> {
 fn lacks_only_a_digest(source: &VolumeStatus) -> bool {
     let migration = source.migration.as_ref();
     let digest = migration.and_then(|migration| migration.digest.as_ref());
-    let compared =
-        migration.is_some_and(|m| m.verified_bytes >= source.size && m.mismatched_bytes == 0);
+    let compared = migration.is_some_and(|migration| is_compared(migration, source.size));
     source.durable_address >= source.size
         && source.dirty_bytes == 0
         && digest.is_none_or(|digest| digest.matches.is_none())

@@ -16,7 +16,8 @@ pub struct Inflow {
 
 /// Takes the data of one write, in order and without gaps.
 pub trait PieceSink: Send {
-    /// Ready when there is room for one more piece.
+    /// Ready when there is room for one more piece. A sink has room for a few: what it keeps is memory
+    /// that its giver answers for.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Takes the next piece, after [`PieceSink::poll_ready`] was ready. What comes after the write has

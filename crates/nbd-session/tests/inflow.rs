@@ -124,6 +124,15 @@ fn header(cookie: u64) -> Vec<u8> {
     request(0, c::CMD_WRITE, cookie, 0, u32::try_from(LENGTH).unwrap())
 }
 
+/// A client of whose long write the device has taken one half, and no more has come.
+async fn half_way(device: &Piecemeal, server: &Server) -> Raw {
+    let mut client = Raw::join(&server.address).await;
+    client.send(&header(1)).await;
+    client.send(&pattern(LENGTH / 2)).await;
+    device.has_taken(LENGTH / 2).await;
+    client
+}
+
 #[tokio::test]
 async fn a_long_write_is_executed_while_it_comes_and_answered_when_it_has_come() {
     let device = Piecemeal::new();
@@ -188,11 +197,7 @@ async fn a_failure_is_told_once_the_data_is_there_and_the_next_request_is_in_ste
 async fn a_write_whose_client_goes_ends_in_part() {
     let device = Piecemeal::new();
     let server = Server::start(device.clone()).await;
-    let mut client = Raw::join(&server.address).await;
-    client.send(&header(1)).await;
-    client.send(&pattern(LENGTH / 2)).await;
-    device.has_taken(LENGTH / 2).await;
-    drop(client);
+    drop(half_way(&device, &server).await);
     assert_eq!(device.ended().await, Ended::InPart);
     server.stop().await;
 }
@@ -201,10 +206,7 @@ async fn a_write_whose_client_goes_ends_in_part() {
 async fn a_write_whose_connection_is_cut_ends_in_part() {
     let device = Piecemeal::new();
     let server = Server::start(device.clone()).await;
-    let mut client = Raw::join(&server.address).await;
-    client.send(&header(1)).await;
-    client.send(&pattern(LENGTH / 2)).await;
-    device.has_taken(LENGTH / 2).await;
+    let _client = half_way(&device, &server).await;
     server.exports.cut.cancel();
     assert_eq!(device.ended().await, Ended::InPart);
     server.stop().await;
@@ -250,10 +252,7 @@ async fn a_device_that_takes_nothing_holds_the_client_back_and_keeps_little() {
 async fn a_write_that_a_shutdown_interrupts_has_no_answer() {
     let device = Piecemeal::new();
     let server = Server::start(device.clone()).await;
-    let mut client = Raw::join(&server.address).await;
-    client.send(&header(1)).await;
-    client.send(&pattern(LENGTH / 2)).await;
-    device.has_taken(LENGTH / 2).await;
+    let mut client = half_way(&device, &server).await;
     server.shutdown.cancel();
     assert!(client.closed().await.is_empty(), "it has not come whole");
     assert_eq!(device.ended().await, Ended::InPart);

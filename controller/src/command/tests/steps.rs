@@ -129,16 +129,21 @@ async fn verification_repeats_until_a_pass_finds_nothing() {
     assert_eq!((verified.bytes, verified.passes), (4 * MIB, Some(2)));
 }
 
-#[tokio::test]
-async fn a_destination_that_is_restarted_while_it_is_compared_is_copied_to_and_compared_again() {
-    let stage = Stage::new().await;
-    stage.world.state().restart_when_compared = true;
+/// The phases of a migration with a comparison, which has to end.
+async fn verified(stage: &Stage) -> Vec<Phase> {
     let mut order = stage.order();
     order.driving.verify = true;
     let migrated = tokio::time::timeout(SOON, stage.migrate(&order)).await;
     migrated.expect("it waits without end").unwrap();
     stage.assert_moved();
-    let phases = stage.audience.phases();
+    stage.audience.phases()
+}
+
+#[tokio::test]
+async fn a_destination_that_is_restarted_while_it_is_compared_is_copied_to_and_compared_again() {
+    let stage = Stage::new().await;
+    stage.world.state().restart_when_compared = true;
+    let phases = verified(&stage).await;
     assert_eq!(phases[3..7], [Phase::Copy, Phase::Verify, Phase::Copy, Phase::Verify]);
 }
 
@@ -146,12 +151,7 @@ async fn a_destination_that_is_restarted_while_it_is_compared_is_copied_to_and_c
 async fn a_source_that_is_restarted_after_the_comparison_is_compared_again_and_not_waited_for() {
     let stage = Stage::new().await;
     stage.world.state().restart_when_settling = true;
-    let mut order = stage.order();
-    order.driving.verify = true;
-    let migrated = tokio::time::timeout(SOON, stage.migrate(&order)).await;
-    migrated.expect("it waits without end").unwrap();
-    stage.assert_moved();
-    let phases = stage.audience.phases();
+    let phases = verified(&stage).await;
     assert_eq!(phases[4..8], [Phase::Verify, Phase::Settle, Phase::Verify, Phase::Settle]);
 }
 

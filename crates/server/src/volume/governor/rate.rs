@@ -10,7 +10,7 @@ use super::window::Seen;
 const RATE_MIN: f64 = 8.0 * MIB as f64;
 
 /// From this rate on, in bytes a second, there is no limit.
-pub(super) const RATE_FREE: f64 = 65536.0 * MIB as f64;
+pub(super) const RATE_FREE: f64 = 16384.0 * MIB as f64;
 
 /// The part of the rate that is left when clients suffer.
 const SLOWER: f64 = 0.7;
