@@ -13,10 +13,12 @@ use blockferry_nbd_session::{KeptEnd, Limits, Peer, resume, serve_kept};
 use blockferry_path::Missing;
 use futures_util::FutureExt;
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::exports::RouteExports;
+use crate::lanes::{Lanes, Place};
 
 /// A keeper that has said nothing yet.
 pub(crate) struct Reception {
@@ -126,11 +128,12 @@ impl Desk {
     /// last connection has ended here; or until the keeper is gone.
     pub(crate) async fn run(
         self,
+        lanes: &Lanes,
         exports: Arc<RouteExports>,
         limits: Arc<Limits>,
         shutdown: CancellationToken,
     ) {
-        let work = Work { desk: &self, exports, limits, shutdown: &shutdown };
+        let work = Work { desk: &self, lanes, exports, limits, shutdown: &shutdown };
         let all_ended = async {
             shutdown.cancelled().await;
             self.sessions.close();
@@ -154,6 +157,7 @@ async fn say_alive(channel: &Channel) -> Infallible {
 
 struct Work<'a> {
     desk: &'a Desk,
+    lanes: &'a Lanes,
     exports: Arc<RouteExports>,
     limits: Arc<Limits>,
     shutdown: &'a CancellationToken,
@@ -197,7 +201,7 @@ impl Work<'_> {
     fn begin(&self, client: ClientId, peer: Option<SocketAddr>, socket: OwnedFd) {
         let (exports, limits) = (self.exports.clone(), Arc::clone(&self.limits));
         let shutdown = self.shutdown.clone();
-        self.attend(client, async move {
+        self.attend(client, self.lanes.place(), async move {
             match connected(socket) {
                 Some(stream) => serve_kept(stream, named(peer), exports, limits, shutdown).await,
                 None => KeptEnd::Cut,
@@ -206,9 +210,13 @@ impl Work<'_> {
     }
 
     fn resume(&self, client: ClientId, peer: Option<SocketAddr>, left: Resume, socket: OwnedFd) {
-        let resumed = self.exports.resume(&left);
+        let (lane, place) = self.lanes.place();
+        let resumed = {
+            let _there = lane.enter();
+            self.exports.resume(&left)
+        };
         let (limits, shutdown) = (Arc::clone(&self.limits), self.shutdown.clone());
-        self.attend(client, async move {
+        self.attend(client, (lane, place), async move {
             let resumed = match resumed {
                 Ok(resumed) => resumed,
                 Err(error) => {
@@ -225,10 +233,16 @@ impl Work<'_> {
 
     /// Tells the keeper when the connection is over for its client, which it also is when its task
     /// panics. Otherwise its end here is that of this process's part in it.
-    fn attend(&self, client: ClientId, session: impl Future<Output = KeptEnd> + Send + 'static) {
+    fn attend(
+        &self,
+        client: ClientId,
+        (lane, place): (Handle, Place),
+        session: impl Future<Output = KeptEnd> + Send + 'static,
+    ) {
         let (channel, leaving) = (Arc::clone(&self.desk.channel), self.desk.leaving());
-        self.desk.sessions.spawn(async move {
+        let attended = async move {
             let end = AssertUnwindSafe(session).catch_unwind().await.unwrap_or(KeptEnd::Cut);
+            drop(place);
             let cut = match end {
                 KeptEnd::Left if !leaving.is_for_good() => return,
                 KeptEnd::Left | KeptEnd::Closed => false,
@@ -236,7 +250,8 @@ impl Work<'_> {
             };
             // A keeper that is gone needs not be told.
             let _ = channel.send(&ToKeeper::Ended { client, cut }.encode(), None).await;
-        });
+        };
+        self.desk.sessions.spawn_on(attended, &lane);
     }
 }
 

@@ -19,6 +19,7 @@ mod desk;
 mod exports;
 mod front_door;
 mod keep;
+mod lanes;
 mod ledger;
 mod metrics;
 mod owner;

@@ -16,6 +16,7 @@ use crate::api::{self, Api, KeeperStatus};
 use crate::config::Config;
 use crate::desk::{Beginning, Desk, Entrance, Leaving, Reception};
 use crate::exports::RouteExports;
+use crate::lanes::Lanes;
 use crate::ledger::Ledger;
 use crate::owner::OwnerQuery;
 use crate::placement::RouteRecord;
@@ -48,7 +49,7 @@ pub struct Switch {
 /// Where clients come from.
 enum Door {
     Listener(Listener),
-    Keeper(Desk),
+    Keeper(Desk, Lanes),
 }
 
 impl Switch {
@@ -75,10 +76,11 @@ impl Switch {
         };
         let listen = listen.parse().context("where the keeper listens")?;
         let opened = Opened::again(config, &control).await?;
+        let lanes = Lanes::start().context("the threads that serve connections")?;
         let desk = reception.open(opened.control.address().to_string()).await?;
         let (pid, worker_pid) = (parent_id(), std::process::id());
         let keeper = KeeperStatus { pid, worker_pid, workers: run, shut: None };
-        opened.into_switch(config, listen, Some(keeper), Door::Keeper(desk)).map(Some)
+        opened.into_switch(config, listen, Some(keeper), Door::Keeper(desk, lanes)).map(Some)
     }
 
     /// Where clients connect, with the port that was picked.
@@ -123,7 +125,7 @@ impl Door {
     fn leaving(&self) -> Leaving {
         match self {
             Self::Listener(_) => Leaving::for_good(),
-            Self::Keeper(desk) => desk.leaving(),
+            Self::Keeper(desk, _) => desk.leaving(),
         }
     }
 
@@ -131,7 +133,7 @@ impl Door {
     fn entrance(&self) -> Entrance {
         match self {
             Self::Listener(_) => Entrance::default(),
-            Self::Keeper(desk) => desk.entrance(),
+            Self::Keeper(desk, _) => desk.entrance(),
         }
     }
 
@@ -144,7 +146,7 @@ impl Door {
     ) {
         match self {
             Self::Listener(listener) => listener.run(exports, limits, shutdown).await,
-            Self::Keeper(desk) => desk.run(exports, limits, shutdown).await,
+            Self::Keeper(desk, lanes) => desk.run(&lanes, exports, limits, shutdown).await,
         }
     }
 }

@@ -158,8 +158,7 @@ impl<F: Fabric> Path<F> {
             }
             state.machine.next_generation().ok_or(UpstreamError::UsedUp)?
         };
-        let opening = Opening { generation, standby: true };
-        let link = connect(&self.shared.fabric, candidate, opening).await;
+        let link = self.connect(candidate, Opening { generation, standby: true }).await;
         if link.is_err() {
             self.shared.lock().machine.give_back(generation);
         }
@@ -172,6 +171,18 @@ impl<F: Fabric> Path<F> {
         let earlier = self.shared.lock().standby.replace((generation, open));
         earlier.into_iter().for_each(|(_, open)| open.link.disconnect());
         Ok(())
+    }
+
+    /// Opens a link where the path runs, whoever asks: there it stays.
+    async fn connect(
+        &self,
+        to: &F::Upstream,
+        opening: Opening,
+    ) -> Result<F::Link, UpstreamError> {
+        let (shared, to) = (Arc::clone(&self.shared), to.clone());
+        let opened = async move { connect(&shared.fabric, &to, opening).await };
+        let ends = |_| Err(UpstreamError::Unusable("the program ends".to_owned()));
+        self.shared.runtime.spawn(opened).await.unwrap_or_else(ends)
     }
 
     /// Ends the link that [`Self::prepare`] opened: there will be no move.

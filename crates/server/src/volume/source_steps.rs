@@ -99,8 +99,11 @@ impl Volume {
                 owner.with(Source::begin);
                 closed.keep();
                 self.start_outgoing(&self.state(), Some(log))?;
-                if let (Some(bound), Some(outgoing)) = (bound, self.outgoing()) {
-                    outgoing.governor.set_bound(bound);
+                if let Some(outgoing) = self.outgoing() {
+                    bound.into_iter().for_each(|bound| outgoing.governor.set_bound(bound));
+                    if self.sessions.clients() == 0 {
+                        outgoing.governor.let_go();
+                    }
                 }
                 blockferry_label::reached("source.send.begun");
             }

@@ -57,6 +57,11 @@ impl Governor {
         self.state().bound = client_p99;
     }
 
+    /// No client is connected: the copy need not go slowly to see what it does to them.
+    pub(crate) fn let_go(&self) {
+        self.state().rate.let_go();
+    }
+
     /// A client's request took so long.
     pub(crate) fn saw_request(&self, took: Duration) {
         self.state().window.record(took);

@@ -100,6 +100,11 @@ impl Rate {
         }
     }
 
+    /// Nobody is there who could suffer.
+    pub(super) fn let_go(&mut self) {
+        self.set(RATE_FREE);
+    }
+
     fn slow_down(&mut self, seen: &Seen) {
         self.is_found = true;
         self.set(self.bytes_per_second.min(seen.admitted_per_second) * SLOWER);
@@ -198,6 +203,16 @@ mod tests {
         let mut play = Play::new(|_| Some((3, 1000.0)));
         play.mean(10);
         assert_eq!(play.window(), 1024.0);
+    }
+
+    #[test]
+    fn a_copy_that_begins_without_clients_is_slowed_down_by_those_who_come() {
+        let mut play = Play::new(|rate| Some((if rate > 300.0 { 40 } else { 2 }, 1000.0)));
+        play.rate.let_go();
+        assert_eq!(play.rate.bytes_per_second, RATE_FREE);
+        play.mean(20);
+        let mean = play.mean(100);
+        assert!((200.0..=320.0).contains(&mean), "{mean}");
     }
 
     #[test]
