@@ -174,11 +174,7 @@ impl<F: Fabric> Path<F> {
     }
 
     /// Opens a link where the path runs, whoever asks: there it stays.
-    async fn connect(
-        &self,
-        to: &F::Upstream,
-        opening: Opening,
-    ) -> Result<F::Link, UpstreamError> {
+    async fn connect(&self, to: &F::Upstream, opening: Opening) -> Result<F::Link, UpstreamError> {
         let (shared, to) = (Arc::clone(&self.shared), to.clone());
         let opened = async move { connect(&shared.fabric, &to, opening).await };
         let ends = |_| Err(UpstreamError::Unusable("the program ends".to_owned()));
