@@ -112,8 +112,7 @@ impl Greeting<'_> {
             let kept = opened.kept.take().ok_or(GreetError::NotKept)?;
             let settled = self.received - self.inbox.len() as u64;
             self.send_as(Kind::Established, (kept.pass)(negotiated), settled).await?;
-            let borrowed = self.line.borrowed.take();
-            keeping = Some(Keeping::new(kept.order, borrowed, self.received, settled));
+            keeping = Some(Keeping::new(kept.order, self.received, settled));
         } else {
             self.send().await?;
         }

@@ -10,7 +10,6 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::borrowed::Borrowed;
 use crate::engine::{self, SessionEnd};
 use crate::exports::{Exports, Opened};
 use crate::greet::{Session, greet};
@@ -24,18 +23,6 @@ pub(crate) struct Line {
     pub(crate) stream: Stream,
     pub(crate) peer: Peer,
     pub(crate) kept: bool,
-    pub(crate) borrowed: Option<Borrowed>,
-}
-
-/// The line of a client whose socket a keeper has: see [`blockferry_keeper`].
-#[derive(Debug)]
-pub struct KeptLine {
-    /// To the keeper.
-    pub keeper: UnixStream,
-    /// The client's own socket, where the keeper will lend it.
-    pub borrowed: Option<Borrowed>,
-    /// Who the client is.
-    pub peer: Peer,
 }
 
 /// How a connection that is a keeper's has ended.
@@ -74,33 +61,32 @@ pub async fn serve(
         tracing::debug!(%peer, %error, "a connection failed before its greeting");
         return;
     }
-    let line = Line { stream, peer, kept: false, borrowed: None };
-    welcome(line, exports, limits, shutdown).await;
+    welcome(Line { stream, peer, kept: false }, exports, limits, shutdown).await;
 }
 
-/// The same for a new client of a keeper.
+/// The same for a new client whose socket a keeper has: see [`blockferry_keeper`].
 pub async fn serve_kept(
-    line: KeptLine,
+    stream: UnixStream,
+    peer: Peer,
     exports: Arc<dyn Exports>,
     limits: Arc<Limits>,
     shutdown: CancellationToken,
 ) -> KeptEnd {
-    let KeptLine { keeper, borrowed, peer } = line;
-    let line = Line { stream: Stream::Unix(keeper), peer, kept: true, borrowed };
+    let line = Line { stream: Stream::Unix(stream), peer, kept: true };
     welcome(line, exports, limits, shutdown).await
 }
 
 /// The same for a client whose connection another process has served. Its requests are taken in the
 /// order of [`Kept::order`](crate::Kept::order).
 pub async fn resume(
-    line: KeptLine,
+    stream: UnixStream,
+    peer: Peer,
     resumed: Resumed,
     limits: Arc<Limits>,
     shutdown: CancellationToken,
 ) -> KeptEnd {
     let Resumed { mut opened, negotiated, replay } = resumed;
-    let KeptLine { keeper, borrowed, peer } = line;
-    let mut stream = Stream::Unix(keeper);
+    let mut stream = Stream::Unix(stream);
     let Some(kept) = opened.kept.take() else { return KeptEnd::Cut };
     let arrivals = match read_arrivals(&mut stream).await {
         Ok(arrivals) => arrivals,
@@ -113,7 +99,7 @@ pub async fn resume(
         opened,
         negotiated,
         inbox: BytesMut::new(),
-        keeping: Some(Keeping::new(kept.order, borrowed, 0, 0)),
+        keeping: Some(Keeping::new(kept.order, 0, 0)),
         replaying: (replay.bytes > 0)
             .then(|| Replaying::new(replay, arrivals, limits.in_flight_max)),
     };
