@@ -61,14 +61,14 @@ mod tests {
     #[test]
     fn connections_are_spread_over_the_lanes_and_a_place_that_is_left_is_taken_again() {
         let lanes = Lanes::start().unwrap();
-        let places: Vec<_> = (0..2 * lanes.lanes.len()).map(|_| lanes.place()).collect();
+        let mut places: Vec<_> = (0..2 * lanes.lanes.len()).map(|_| lanes.place()).collect();
         let held = |lanes: &Lanes| -> Vec<usize> {
             lanes.lanes.iter().map(|lane| Arc::strong_count(&lane.place) - 1).collect()
         };
         assert!(held(&lanes).iter().all(|held| *held == 2), "{:?}", held(&lanes));
-        let left = places.into_iter().next().unwrap();
-        let id = left.0.id();
-        drop(left);
+        let (last, place) = places.pop().unwrap();
+        let id = last.id();
+        drop(place);
         assert_eq!(lanes.place().0.id(), id);
     }
 
