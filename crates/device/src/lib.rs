@@ -35,12 +35,10 @@ pub trait Device: Send + Sync + 'static {
     /// does not cancel it.
     fn call(&self, request: Request) -> Answer;
 
-    /// Executes the request if that takes no waiting.
-    ///
-    /// # Errors
-    /// The request, untouched, for [`Device::call`].
-    fn call_now(&self, request: Request) -> Result<Outcome, Request> {
-        Err(request)
+    /// Executes the request if that takes no waiting; where there is no outcome it was not begun, and is
+    /// for [`Device::call`].
+    fn call_now(&self, _request: &Request) -> Option<Outcome> {
+        None
     }
 
     /// Begins a write, not a durable one, whose data comes in pieces; `None` where the device wants it
@@ -59,7 +57,7 @@ impl<D: Device + ?Sized> Device for Arc<D> {
         (**self).call(request)
     }
 
-    fn call_now(&self, request: Request) -> Result<Outcome, Request> {
+    fn call_now(&self, request: &Request) -> Option<Outcome> {
         (**self).call_now(request)
     }
 

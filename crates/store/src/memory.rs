@@ -55,11 +55,11 @@ impl MemoryStore {
         self.pages().len() as u64 * PAGE
     }
 
-    fn answer(&self, request: Request) -> Result<Reply, Failure> {
-        self.info.check(&request)?;
-        match request {
+    fn answer(&self, request: &Request) -> Result<Reply, Failure> {
+        self.info.check(request)?;
+        match *request {
             Request::Read { extent, dont_fragment } => self.read(extent, dont_fragment),
-            Request::Write { offset, data, .. } => Ok(self.write(offset, &data)),
+            Request::Write { offset, ref data, .. } => Ok(self.write(offset, data)),
             Request::WriteZeroes { extent, no_hole, .. } => Ok(self.zero(extent, no_hole)),
             Request::Trim { extent, .. } => Ok(self.zero(extent, false)),
             Request::Flush | Request::Cache { .. } => Ok(Reply::Done),
@@ -160,11 +160,11 @@ impl Device for MemoryStore {
     }
 
     fn call(&self, request: Request) -> Answer {
-        Answer::ready(self.answer(request))
+        Answer::ready(self.answer(&request))
     }
 
-    fn call_now(&self, request: Request) -> Result<Outcome, Request> {
-        Ok(self.answer(request))
+    fn call_now(&self, request: &Request) -> Option<Outcome> {
+        Some(self.answer(request))
     }
 }
 

@@ -54,6 +54,31 @@ impl VolumeDevice {
         self.shared.connection.cut.clone()
     }
 
+    /// Beside [`Device::call`], whose frame would have room for the state of all this.
+    #[inline(never)]
+    fn call_later(&self, request: Request) -> Answer {
+        let shared = Arc::clone(&self.shared);
+        Answer::later(async move {
+            let Some(_running) = shared.connection.enter() else {
+                return Err(not_the_owner(&shared.volume.name));
+            };
+            if request.extent().is_some_and(|extent| extent.is_empty()) {
+                return Ok(empty(&request));
+            }
+            let volume = &shared.volume;
+            match &shared.purpose {
+                Use::Client(path) => volume.client(path, request).await,
+                Use::MirrorIn { epoch, path } => volume.mirror_in(*epoch, path, request).await,
+                Use::ForwardIn { claim, told, path } => {
+                    volume.forward_in(claim, told, path, request).await
+                }
+                // Few and long, and boxed: the many short ones would carry their state along.
+                Use::CopyOut { epoch } => Box::pin(shared.copy_out(*epoch, request)).await,
+                Use::CopyIn { epoch } => Box::pin(volume.copy_in(*epoch, request)).await,
+            }
+        })
+    }
+
     fn begin_copy_write(&self, epoch: u64, extent: Extent) -> Inflow {
         let (sink, pieces) = Pieces::channel();
         let shared = Arc::clone(&self.shared);
@@ -72,48 +97,32 @@ impl VolumeDevice {
     }
 }
 
+impl Shared {
+    /// A claim waits as long as an operator pauses the sweep; no fence may wait for it.
+    async fn copy_out(&self, epoch: u64, request: Request) -> Result<Reply, Failure> {
+        tokio::select! {
+            answer = self.volume.copy_out(epoch, request) => answer,
+            () = self.connection.cut.cancelled() => Err(not_the_owner(&self.volume.name)),
+        }
+    }
+}
+
 impl Device for VolumeDevice {
     fn info(&self) -> &DeviceInfo {
         &self.info
     }
 
     fn call(&self, request: Request) -> Answer {
-        let request = match self.call_now(request) {
-            Ok(outcome) => return Answer::ready(outcome),
-            Err(request) => request,
-        };
-        let shared = Arc::clone(&self.shared);
-        Answer::later(async move {
-            let Some(_running) = shared.connection.enter() else {
-                return Err(not_the_owner(&shared.volume.name));
-            };
-            if request.extent().is_some_and(|extent| extent.is_empty()) {
-                return Ok(empty(&request));
-            }
-            let volume = &shared.volume;
-            match &shared.purpose {
-                Use::Client(path) => volume.client(path, request).await,
-                // A claim waits as long as an operator pauses the sweep; no fence may wait for it.
-                Use::CopyOut { epoch } => tokio::select! {
-                    answer = volume.copy_out(*epoch, request) => answer,
-                    () = shared.connection.cut.cancelled() => Err(not_the_owner(&volume.name)),
-                },
-                Use::CopyIn { epoch } => volume.copy_in(*epoch, request).await,
-                Use::MirrorIn { epoch, path } => volume.mirror_in(*epoch, path, request).await,
-                Use::ForwardIn { claim, told, path } => {
-                    volume.forward_in(claim, told, path, request).await
-                }
-            }
-        })
+        match self.call_now(&request) {
+            Some(outcome) => Answer::ready(outcome),
+            None => self.call_later(request),
+        }
     }
 
     /// A client's request while nobody migrates.
-    fn call_now(&self, request: Request) -> Result<Outcome, Request> {
-        let Shared { volume, connection, purpose } = &*self.shared;
-        if !matches!(purpose, Use::Client(_)) {
-            return Err(request);
-        }
-        let Some(_entered) = connection.enter_plain(&volume.plain) else { return Err(request) };
+    fn call_now(&self, request: &Request) -> Option<Outcome> {
+        let Shared { volume, connection, .. } = &*self.shared;
+        let _entered = connection.enter_plain()?;
         volume.store.call_now(request)
     }
 

@@ -8,6 +8,7 @@ use blockferry_block::{ClaimEpoch, Generation, SessionId};
 use blockferry_device::{Device, Errno, Failure, Reply, Request};
 use blockferry_nbd_session::{NbdUri, Role};
 use blockferry_path::{Locate, NbdFabric, Path, PathOptions, UpstreamError};
+use futures_util::future::BoxFuture;
 
 use super::mirror_out::FORWARD_GENERATIONS;
 use super::outgoing::Outgoing;
@@ -47,7 +48,13 @@ impl ForwardPath {
 
     /// Has the destination, as the owner, execute the request (D1.1). It waits for a destination
     /// that is away; the source never serves on its own again.
-    pub(super) async fn call(&self, request: Request) -> Result<Reply, Failure> {
+    ///
+    /// Boxed: few requests go this way, and all others would carry its state along.
+    pub(super) fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>> {
+        Box::pin(self.forward(request))
+    }
+
+    async fn forward(&self, request: Request) -> Result<Reply, Failure> {
         let path = loop {
             let Some(outgoing) = self.volume.upgrade().and_then(|volume| volume.outgoing()) else {
                 let name = "volume".parse().expect("a valid name");

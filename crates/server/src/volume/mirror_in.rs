@@ -77,7 +77,7 @@ impl Volume {
     ) -> Result<Reply, Failure> {
         blockferry_label::reached("destination.forward.arrived");
         if self.receiver().is_some() {
-            self.own_by_proof(claim).await.map_err(|refused| {
+            Box::pin(self.own_by_proof(claim)).await.map_err(|refused| {
                 Failure::new(Errno::Shutdown, format!("not the owner: {refused}"))
             })?;
         }

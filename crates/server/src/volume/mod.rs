@@ -49,7 +49,6 @@ use crate::program::Context as Program;
 use lanes::Lanes;
 use outgoing::Outgoing;
 use owner::Owner;
-use plain::PlainWay;
 use receiver::Receiver;
 use sessions::Sessions;
 pub(crate) use status::features;
@@ -78,7 +77,6 @@ pub(crate) struct Volume {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) program: Arc<Program>,
     pub(crate) sessions: Sessions,
-    plain: PlainWay,
     stage: RwLock<Stage>,
     outgoing: RwLock<Option<Arc<Outgoing>>>,
     book: tokio::sync::Mutex<Option<Book>>,
@@ -120,7 +118,6 @@ impl Volume {
             info,
             store,
             sessions: Sessions::with_fences(fences),
-            plain: PlainWay::default(),
             stage: RwLock::new(stage),
             outgoing: RwLock::new(None),
             book: tokio::sync::Mutex::new(Some(book)),
@@ -135,7 +132,7 @@ impl Volume {
             forwards_again_since: (state.part == Part::Forwarding).then(Instant::now),
         });
         if state.part == Part::Owner {
-            volume.plain.open();
+            volume.sessions.open_plain_way();
         }
         if matches!(state.part, Part::Source | Part::Forwarding) {
             volume.start_outgoing(&state, log)?;
@@ -181,7 +178,7 @@ impl Volume {
     fn owns(&self) {
         let source = Source::new(self.info.size, self.faults());
         self.set_stage(Stage::Owner(Arc::new(Owner::new(source))));
-        self.plain.open();
+        self.sessions.open_plain_way();
     }
 
     fn faults(&self) -> Faults {

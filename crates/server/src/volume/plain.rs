@@ -7,49 +7,50 @@
 //! the few that are in the middle of a system call; clients wait for nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// Whether clients of a volume go straight to its store.
-#[derive(Debug, Default)]
-pub(crate) struct PlainWay(AtomicBool);
+/// No migration allows it, or the connection is not a client's.
+const CLOSED: usize = 1;
+/// The connection is fenced.
+const FENCED: usize = 2;
+/// One request.
+const ONE: usize = 4;
 
-impl PlainWay {
-    /// No migration is under way, and this side owns the volume.
-    pub(super) fn open(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// From now on nobody goes this way; who has begun to may still be on it.
-    pub(super) fn close(&self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
-
-    fn is_open(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// The requests of one connection that are on the plain way.
-#[derive(Debug, Default)]
-pub(super) struct PlainRequests {
-    count: AtomicUsize,
+/// Whether the client of one connection goes straight to the store, and how many requests of it do. It
+/// is one word: who closes the way sees each request on it, and each request that comes later sees that.
+#[derive(Debug)]
+pub(super) struct PlainWay {
+    word: AtomicUsize,
     none: Notify,
 }
 
-impl PlainRequests {
-    /// Counts a request in, if the way is open and the connection is not fenced.
-    pub(super) fn enter<'a>(
-        &'a self,
-        way: &'a PlainWay,
-        fenced: &'a AtomicBool,
-    ) -> Option<OnPlainWay<'a>> {
-        self.count.fetch_add(1, Ordering::SeqCst);
-        let entered = OnPlainWay { requests: self, way, fenced };
-        // Counted first and checked afterwards: whoever closes the way, or fences, either sees the
-        // request or stops it.
-        entered.may_go_on().then_some(entered)
+impl PlainWay {
+    pub(super) fn new(is_open: bool) -> Self {
+        let word = AtomicUsize::new(if is_open { 0 } else { CLOSED });
+        Self { word, none: Notify::new() }
+    }
+
+    pub(super) fn open(&self) {
+        self.word.fetch_and(!CLOSED, Ordering::SeqCst);
+    }
+
+    /// From now on no request goes this way; one that has begun to may still be on it.
+    pub(super) fn close(&self) {
+        self.word.fetch_or(CLOSED, Ordering::SeqCst);
+    }
+
+    /// The same, for good.
+    pub(super) fn fence(&self) {
+        self.word.fetch_or(FENCED, Ordering::SeqCst);
+    }
+
+    /// Counts a request in, if the way is open.
+    pub(super) fn enter(&self) -> Option<OnPlainWay<'_>> {
+        let before = self.word.fetch_add(ONE, Ordering::SeqCst);
+        let entered = OnPlainWay(self);
+        (before & (CLOSED | FENCED) == 0).then_some(entered)
     }
 
     /// Waits until none is under way. The way is closed, or the connection fenced.
@@ -57,7 +58,7 @@ impl PlainRequests {
         loop {
             let mut none = std::pin::pin!(self.none.notified());
             none.as_mut().enable();
-            if self.count.load(Ordering::SeqCst) == 0 {
+            if self.word.load(Ordering::SeqCst) < ONE {
                 return;
             }
             none.await;
@@ -66,23 +67,14 @@ impl PlainRequests {
 }
 
 /// A request on the plain way, until it is dropped.
-pub(super) struct OnPlainWay<'a> {
-    requests: &'a PlainRequests,
-    way: &'a PlainWay,
-    fenced: &'a AtomicBool,
-}
-
-impl OnPlainWay<'_> {
-    fn may_go_on(&self) -> bool {
-        self.way.is_open() && !self.fenced.load(Ordering::SeqCst)
-    }
-}
+pub(super) struct OnPlainWay<'a>(&'a PlainWay);
 
 impl Drop for OnPlainWay<'_> {
     fn drop(&mut self) {
-        let was_last = self.requests.count.fetch_sub(1, Ordering::SeqCst) == 1;
-        if was_last && !self.may_go_on() {
-            self.requests.none.notify_waiters();
+        let before = self.0.word.fetch_sub(ONE, Ordering::SeqCst);
+        let stopped = before & (CLOSED | FENCED) != 0;
+        if stopped && before < 2 * ONE {
+            self.0.none.notify_waiters();
         }
     }
 }
@@ -93,9 +85,11 @@ pub(super) struct Closed(Option<Arc<super::Volume>>);
 impl Closed {
     /// Closes the way of a volume and waits until nobody is on it.
     pub(super) async fn wait(volume: &Arc<super::Volume>) -> Self {
-        volume.plain.close();
+        let on_their_way = volume.sessions.close_plain_way();
         let closed = Self(Some(Arc::clone(volume)));
-        volume.sessions.plain_ended().await;
+        for connection in on_their_way {
+            connection.plain_ended().await;
+        }
         closed
     }
 
@@ -108,7 +102,7 @@ impl Closed {
 impl Drop for Closed {
     fn drop(&mut self) {
         if let Some(volume) = &self.0 {
-            volume.plain.open();
+            volume.sessions.open_plain_way();
         }
     }
 }

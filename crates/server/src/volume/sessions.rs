@@ -10,7 +10,7 @@ use blockferry_nbd_session::Role;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::plain::{OnPlainWay, PlainRequests, PlainWay};
+use super::plain::{OnPlainWay, PlainWay};
 
 /// One connection.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Connection {
     pub(crate) generation: Generation,
     pub(crate) cut: CancellationToken,
     fenced: AtomicBool,
-    plain: PlainRequests,
+    plain: PlainWay,
     running: AtomicUsize,
     idle: Notify,
 }
@@ -31,8 +31,13 @@ pub(crate) struct Running<'a>(&'a Connection);
 
 impl Connection {
     /// Counts a request in that goes straight to the store, where that is the way.
-    pub(super) fn enter_plain<'a>(&'a self, way: &'a PlainWay) -> Option<OnPlainWay<'a>> {
-        self.plain.enter(way, &self.fenced)
+    pub(super) fn enter_plain(&self) -> Option<OnPlainWay<'_>> {
+        self.plain.enter()
+    }
+
+    /// Waits until no request is on the plain way, which is closed.
+    pub(super) async fn plain_ended(&self) {
+        self.plain.ended().await;
     }
 
     fn is_fenced(&self) -> bool {
@@ -41,6 +46,7 @@ impl Connection {
 
     fn stop(&self) {
         self.fenced.store(true, Ordering::SeqCst);
+        self.plain.fence();
         self.cut.cancel();
     }
 
@@ -53,7 +59,7 @@ impl Connection {
     }
 
     async fn drained(&self) {
-        self.plain.ended().await;
+        self.plain_ended().await;
         loop {
             let mut idle = std::pin::pin!(self.idle.notified());
             idle.as_mut().enable();
@@ -84,6 +90,8 @@ pub(crate) struct Sessions {
 struct Table {
     connections: HashMap<SessionKey, Arc<Connection>>,
     fences: HashMap<SessionId, Generation>,
+    /// Whether clients go the plain way.
+    plain: bool,
 }
 
 impl Sessions {
@@ -112,7 +120,7 @@ impl Sessions {
             generation,
             cut: CancellationToken::new(),
             fenced: AtomicBool::new(false),
-            plain: PlainRequests::default(),
+            plain: PlainWay::new(table.plain && role == Role::Client),
             running: AtomicUsize::new(0),
             idle: Notify::new(),
         });
@@ -149,12 +157,19 @@ impl Sessions {
         stop(matching).await;
     }
 
-    /// Waits until no request is on the plain way, which is closed.
-    pub(super) async fn plain_ended(&self) {
-        let connections = self.lock().matching(|_| true);
-        for connection in connections {
-            connection.plain.ended().await;
-        }
+    /// No migration is under way, and this side owns the volume: clients go the plain way.
+    pub(super) fn open_plain_way(&self) {
+        let mut table = self.lock();
+        table.plain = true;
+        table.connections.values().filter(|c| c.role == Role::Client).for_each(|c| c.plain.open());
+    }
+
+    /// From now on nobody goes the plain way; gives those who may still be on it.
+    pub(super) fn close_plain_way(&self) -> Vec<Arc<Connection>> {
+        let mut table = self.lock();
+        table.plain = false;
+        table.connections.values().for_each(|c| c.plain.close());
+        table.matching(|_| true)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
@@ -196,16 +211,34 @@ mod tests {
 
     #[tokio::test]
     async fn i13_a_fence_waits_for_requests_that_went_straight_to_the_store_too() {
-        let (sessions, way) = (Sessions::default(), PlainWay::default());
-        way.open();
+        let sessions = Sessions::default();
+        sessions.open_plain_way();
         let old = sessions.open(Role::Client, SESSION, Generation(1)).expect("not fenced");
-        let running = old.enter_plain(&way).expect("not fenced");
+        let running = old.enter_plain().expect("not fenced");
         let mut fence = std::pin::pin!(sessions.fence(SESSION, Generation(2)));
         let pending = futures_util::poll!(fence.as_mut()).is_pending();
         assert!(pending, "a request of the old generation is under way");
-        assert!(old.enter_plain(&way).is_none(), "a fenced connection took a request");
+        assert!(old.enter_plain().is_none(), "a fenced connection took a request");
         drop(running);
         fence.await;
+    }
+
+    #[test]
+    fn only_clients_go_the_plain_way_and_only_while_it_is_open() {
+        let sessions = Sessions::default();
+        let open = |role, session| {
+            let opened = sessions.open(role, SessionId::from_bytes([session; 16]), Generation(1));
+            opened.expect("not fenced")
+        };
+        let (before, mirror) = (open(Role::Client, 1), open(Role::Mirror, 2));
+        assert!(before.enter_plain().is_none(), "nobody has opened it");
+        sessions.open_plain_way();
+        let after = open(Role::Client, 3);
+        assert!(before.enter_plain().is_some() && after.enter_plain().is_some());
+        assert!(mirror.enter_plain().is_none() && open(Role::Copy, 4).enter_plain().is_none());
+        sessions.close_plain_way();
+        let last = open(Role::Client, 5);
+        assert!([before, after, last].iter().all(|client| client.enter_plain().is_none()));
     }
 
     #[tokio::test]

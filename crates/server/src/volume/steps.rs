@@ -155,7 +155,7 @@ impl Volume {
         blockferry_label::reached("source.abort.decided");
         self.record(VolumeRecord::Aborted).await?;
         owner.with(Source::abort_durable);
-        self.plain.open();
+        self.sessions.open_plain_way();
         blockferry_label::reached("source.abort.recorded");
         self.end_outgoing().await;
         blockferry_label::reached("source.abort.ended");

@@ -145,10 +145,9 @@ impl Device for FileStore {
     }
 
     fn call(&self, request: Request) -> Answer {
-        let request = match self.call_now(request) {
-            Ok(outcome) => return Answer::ready(outcome),
-            Err(request) => request,
-        };
+        if let Some(outcome) = self.call_now(&request) {
+            return Answer::ready(outcome);
+        }
         match request {
             Request::Read { extent, dont_fragment } => {
                 self.blocking(move |image| image.read(extent, dont_fragment))
@@ -168,16 +167,15 @@ impl Device for FileStore {
         }
     }
 
-    fn call_now(&self, request: Request) -> Result<Outcome, Request> {
-        if let Err(failure) = self.info.check(&request) {
-            return Ok(Err(failure));
+    fn call_now(&self, request: &Request) -> Option<Outcome> {
+        if let Err(failure) = self.info.check(request) {
+            return Some(Err(failure));
         }
-        let outcome = match request {
+        match *request {
             Request::Read { extent, .. } => self.read_now(extent),
             Request::Write { offset, ref data, fua } => self.write_now(offset, data, fua),
             _ => None,
-        };
-        outcome.ok_or(request)
+        }
     }
 }
 
