@@ -42,7 +42,7 @@ pub struct Flags {
     /// File with the secret of the control API
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Serve in this process, with which clients lose their connections; less is copied
+    /// Serve in this process, with which clients lose their connections; no record is kept
     #[arg(long)]
     no_keeper: bool,
     /// Commits a fault on purpose, for tests of checkers: replay-answered

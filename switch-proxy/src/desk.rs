@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
-use blockferry_keeper::{ALIVE_EVERY, Channel, ClientId, PROTOCOL, Resume, ToKeeper, ToWorker};
-use blockferry_nbd_session::{KeptEnd, Limits, Peer, resume, serve_kept};
+use blockferry_keeper::{
+    ALIVE_EVERY, Channel, ClientId, Clock, PROTOCOL, Resume, ToKeeper, ToWorker,
+};
+use blockferry_nbd_session::{Borrowed, KeptEnd, KeptLine, Limits, Peer, resume, serve_kept};
 use blockferry_path::Missing;
 use futures_util::FutureExt;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +42,7 @@ pub(crate) struct Beginning {
 pub(crate) struct Desk {
     channel: Arc<Channel>,
     sessions: TaskTracker,
+    clock: Arc<Clock>,
     leaving: Leaving,
     entrance: Entrance,
 }
@@ -84,7 +87,7 @@ impl Reception {
     /// When there is none.
     pub(crate) async fn greet() -> Result<Self> {
         let channel = Channel::inherited().context("--worker is for keepers to use")?;
-        channel.send(&ToKeeper::Hello(PROTOCOL).encode(), None).await.context("the keeper")?;
+        channel.send(&ToKeeper::Hello(PROTOCOL).encode(), &[]).await.context("the keeper")?;
         Ok(Self { channel })
     }
 
@@ -107,9 +110,10 @@ impl Reception {
     /// # Errors
     /// When the keeper is gone.
     pub(crate) async fn open(self, control: String) -> Result<Desk> {
-        self.channel.send(&ToKeeper::Ready(control).encode(), None).await.context("the keeper")?;
+        self.channel.send(&ToKeeper::Ready(control).encode(), &[]).await.context("the keeper")?;
         let (channel, sessions) = (Arc::new(self.channel), TaskTracker::new());
-        Ok(Desk { channel, sessions, leaving: Leaving::default(), entrance: Entrance::default() })
+        let (clock, leaving, entrance) = Default::default();
+        Ok(Desk { channel, sessions, clock, leaving, entrance })
     }
 }
 
@@ -150,7 +154,7 @@ impl Desk {
 async fn say_alive(channel: &Channel) -> Infallible {
     loop {
         // A keeper that is gone is noticed elsewhere.
-        let _ = channel.send(&ToKeeper::Alive.encode(), None).await;
+        let _ = channel.send(&ToKeeper::Alive.encode(), &[]).await;
         tokio::time::sleep(ALIVE_EVERY).await;
     }
 }
@@ -170,25 +174,27 @@ impl Work<'_> {
         let mut expected: Vec<Missing> = self.exports.expect_all();
         let mut resumed = 0;
         loop {
-            let (said, socket) = match hear(&self.desk.channel).await {
+            let (said, sockets) = match hear(&self.desk.channel).await {
                 Ok(Some(said)) => said,
                 Ok(None) => return tracing::error!("the keeper is gone, and the clients with it"),
                 Err(error) => return tracing::error!("{error:#}"),
             };
-            match (said, socket) {
-                (ToWorker::Resume(client, peer, resume), Some(socket)) => {
+            match said {
+                ToWorker::Resume(client, peer, resume) => {
                     resumed += 1;
-                    self.resume(client, peer, resume, socket);
+                    self.resume(client, peer, resume, sockets);
                 }
-                (ToWorker::Client(client, peer), Some(socket)) => self.begin(client, peer, socket),
-                (ToWorker::Complete, _) => {
+                ToWorker::Client(client, peer) => self.begin(client, peer, sockets),
+                ToWorker::Complete => {
                     expected.clear();
                     tracing::info!(resumed, "serving the keeper's clients");
                 }
-                (ToWorker::HandOver, _) => self.leave(false),
-                (ToWorker::ShutDown, _) => self.leave(true),
-                (ToWorker::Shut(why), _) => self.desk.entrance.is_shut(why),
-                (other, _) => tracing::error!(?other, "the keeper says something strange"),
+                ToWorker::HandOver => self.leave(false),
+                ToWorker::ShutDown => self.leave(true),
+                ToWorker::Shut(why) => self.desk.entrance.is_shut(why),
+                other @ ToWorker::Begin { .. } => {
+                    tracing::error!(?other, "the keeper says something strange");
+                }
             }
         }
     }
@@ -198,24 +204,25 @@ impl Work<'_> {
         self.shutdown.cancel();
     }
 
-    fn begin(&self, client: ClientId, peer: Option<SocketAddr>, socket: OwnedFd) {
+    fn begin(&self, client: ClientId, peer: Option<SocketAddr>, sockets: Sockets) {
         let (exports, limits) = (self.exports.clone(), Arc::clone(&self.limits));
-        let shutdown = self.shutdown.clone();
+        let (shutdown, clock) = (self.shutdown.clone(), Arc::clone(&self.desk.clock));
         self.attend(client, self.lanes.place(), async move {
-            match connected(socket) {
-                Some(stream) => serve_kept(stream, named(peer), exports, limits, shutdown).await,
+            match line(peer, sockets, clock) {
+                Some(line) => serve_kept(line, exports, limits, shutdown).await,
                 None => KeptEnd::Cut,
             }
         });
     }
 
-    fn resume(&self, client: ClientId, peer: Option<SocketAddr>, left: Resume, socket: OwnedFd) {
+    fn resume(&self, client: ClientId, peer: Option<SocketAddr>, left: Resume, sockets: Sockets) {
         let (lane, place) = self.lanes.place();
         let resumed = {
             let _there = lane.enter();
             self.exports.resume(&left)
         };
         let (limits, shutdown) = (Arc::clone(&self.limits), self.shutdown.clone());
+        let clock = Arc::clone(&self.desk.clock);
         self.attend(client, (lane, place), async move {
             let resumed = match resumed {
                 Ok(resumed) => resumed,
@@ -224,8 +231,8 @@ impl Work<'_> {
                     return KeptEnd::Cut;
                 }
             };
-            match connected(socket) {
-                Some(stream) => resume(stream, named(peer), resumed, limits, shutdown).await,
+            match line(peer, sockets, clock) {
+                Some(line) => resume(line, resumed, limits, shutdown).await,
                 None => KeptEnd::Cut,
             }
         });
@@ -249,22 +256,29 @@ impl Work<'_> {
                 KeptEnd::Cut => true,
             };
             // A keeper that is gone needs not be told.
-            let _ = channel.send(&ToKeeper::Ended { client, cut }.encode(), None).await;
+            let _ = channel.send(&ToKeeper::Ended { client, cut }.encode(), &[]).await;
         };
         self.desk.sessions.spawn_on(attended, &lane);
     }
 }
 
-type Said = (ToWorker, Option<OwnedFd>);
+/// What comes with a client: a socket to the keeper, and its own where that will be lent.
+type Sockets = Vec<OwnedFd>;
+
+type Said = (ToWorker, Sockets);
 
 async fn hear(channel: &Channel) -> Result<Option<Said>> {
     let Some(packet) = channel.receive().await.context("the keeper")? else { return Ok(None) };
     let said = ToWorker::decode(packet.bytes).context("the keeper")?;
-    Ok(Some((said, packet.socket)))
+    Ok(Some((said, packet.sockets)))
 }
 
-fn connected(socket: OwnedFd) -> Option<UnixStream> {
-    UnixStream::from_std(socket.into()).ok()
+fn line(peer: Option<SocketAddr>, sockets: Sockets, clock: Arc<Clock>) -> Option<KeptLine> {
+    let mut sockets = sockets.into_iter();
+    let keeper = UnixStream::from_std(sockets.next()?.into()).ok()?;
+    let own = sockets.next().map(|socket| TcpStream::from_std(socket.into()));
+    let borrowed = own.transpose().ok()?.map(|socket| Borrowed { socket, clock });
+    Some(KeptLine { keeper, borrowed, peer: named(peer) })
 }
 
 fn named(peer: Option<SocketAddr>) -> Peer {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use blockferry_tests::promises::{self, ROWS};
 use blockferry_tests::tree::{self, SourceFile};
 use blockferry_tests::workspace::Workspace;
@@ -177,6 +177,18 @@ fn every_package_takes_the_lints_of_the_workspace() -> Result<()> {
             "{folder} has lints of its own"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn unsafe_code_stands_in_one_place() -> Result<()> {
+    let allowed = "#![allow(unsafe_code";
+    let files = tree::rust_files()?;
+    // Not this file, which names what it looks for.
+    let rust = files.iter().filter(|file| file.path != "tests/tests/house.rs");
+    let holding: Vec<_> = rust.filter(|file| file.text.contains("allow(unsafe_code")).collect();
+    let [one] = &holding[..] else { bail!("unsafe code in {} files", holding.len()) };
+    assert!(one.path == "crates/tcp-progress/src/sys.rs" && one.text.contains(allowed));
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! The switch's worker dies, is upgraded and restarted, and no client sees more than a delay.
+//! The switch's worker dies, is upgraded and restarted, and no client sees more than a delay. The worker
+//! has the sockets of clients over TCP itself; what those over unix sockets say, the keeper passes on.
 
 use std::process::Command;
 use std::time::Duration;
@@ -43,8 +44,12 @@ async fn ends_clean(cluster: &Cluster, load: LoadHandle) {
     assert!(violations.is_empty(), "{violations:?}");
 }
 
-async fn killed_again_and_again(connections: usize) {
-    let cluster = Cluster::random(16).await;
+/// With clients over TCP.
+async fn on_tcp(mib: u64) -> Cluster {
+    ClusterSpec::new().on_tcp().random(mib).await
+}
+
+async fn killed_again_and_again(cluster: Cluster, connections: usize) {
     let load = crowd(&cluster, connections).await;
     for kill in 0..KILLS {
         cluster.switch.kill_worker().await;
@@ -61,17 +66,22 @@ async fn killed_again_and_again(connections: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_again_and_again_costs_a_client_no_error() {
-    killed_again_and_again(1).await;
+    killed_again_and_again(on_tcp(16).await, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_again_and_again_costs_four_connections_no_error() {
-    killed_again_and_again(4).await;
+    killed_again_and_again(on_tcp(16).await, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_again_and_again_costs_four_connections_over_a_unix_socket_no_error() {
+    killed_again_and_again(Cluster::random(16).await, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_before_while_and_after_a_volume_moves_costs_no_error() {
-    let cluster = Cluster::random(48).await;
+    let cluster = on_tcp(48).await;
     let load = crowd(&cluster, 4).await;
     cluster.switch.kill_worker().await;
     moves_on(&load).await;
@@ -98,7 +108,7 @@ async fn a_worker_killed_before_while_and_after_a_volume_moves_costs_no_error() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_that_are_replaced_while_a_volume_moves_cost_no_error() {
-    let mut cluster = Cluster::random(32).await;
+    let mut cluster = on_tcp(32).await;
     let load = crowd(&cluster, 4).await;
     let migration = cluster.controller("migrate", &SLOWLY);
     for copied_mib in [4, 12, 20] {
@@ -121,7 +131,15 @@ async fn workers_that_are_replaced_while_a_volume_moves_cost_no_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_answers_are_neither_torn_nor_shifted_when_the_worker_dies_in_the_middle_of_them() {
-    let cluster = Cluster::random(256).await;
+    killed_in_large_answers(on_tcp(256).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_are_they_over_a_unix_socket() {
+    killed_in_large_answers(Cluster::random(256).await).await;
+}
+
+async fn killed_in_large_answers(cluster: Cluster) {
     let (uri, copy) = (cluster.uri().to_string(), cluster.scratch.join("copy"));
     for _ in 0..3 {
         let mut nbdcopy = Command::new("nbdcopy");
@@ -142,7 +160,7 @@ async fn large_answers_are_neither_torn_nor_shifted_when_the_worker_dies_in_the_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_none_of_its_answers_stops_nobody_and_gets_them_whole() {
     const READS: u64 = 32;
-    let cluster = Cluster::random(64).await;
+    let cluster = on_tcp(64).await;
     std::fs::copy(cluster.file(), cluster.scratch.join("original")).expect("room for it");
     let mut slow = RawClient::join(&cluster.uri(), Replies::Simple).await;
     for number in 0..READS {
@@ -339,7 +357,7 @@ async fn a_switch_without_a_keeper_is_one_process() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_hangs_is_replaced_before_a_kernel_would_act() {
-    let cluster = Cluster::random(8).await;
+    let cluster = on_tcp(8).await;
     let load = crowd(&cluster, 4).await;
     let hanging = cluster.switch.stop_worker().await;
     until_within(Duration::from_secs(25), "another worker serves", async || {

@@ -1,4 +1,4 @@
-//! The socket between keeper and worker: packets, some with a client's socket.
+//! The socket between keeper and worker: packets, some with sockets of a client's.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -23,13 +23,16 @@ pub struct Channel {
     socket: UnixDatagram,
 }
 
-/// A packet, and the socket that came with it.
+/// Sockets that go with one packet, at most.
+pub(crate) const SOCKETS_MAX: usize = 2;
+
+/// A packet, and the sockets that came with it.
 #[derive(Debug)]
 pub struct Packet {
     /// What was said.
     pub bytes: Bytes,
     /// What came along.
-    pub socket: Option<OwnedFd>,
+    pub sockets: Vec<OwnedFd>,
 }
 
 impl Channel {
@@ -64,11 +67,11 @@ impl Channel {
         Ok(Self { socket: UnixDatagram::from_std(socket.into())? })
     }
 
-    /// Sends a packet, with a socket where there is one.
+    /// Sends a packet, with sockets where there are any.
     ///
     /// # Errors
     /// When the other end is gone.
-    pub async fn send(&self, packet: &[u8], with: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub async fn send(&self, packet: &[u8], with: &[BorrowedFd<'_>]) -> io::Result<()> {
         let socket = &self.socket;
         self.socket.async_io(Interest::WRITABLE, || send(socket.as_fd(), packet, with)).await
     }
@@ -86,12 +89,11 @@ impl Channel {
     }
 }
 
-fn send(end: BorrowedFd<'_>, packet: &[u8], socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let sockets: Vec<_> = socket.into_iter().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+fn send(end: BorrowedFd<'_>, packet: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !sockets.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(&sockets));
+    if !sockets.is_empty() && !control.push(SendAncillaryMessage::ScmRights(sockets)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many sockets for a packet"));
     }
     rustix::net::sendmsg(end, &[IoSlice::new(packet)], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
@@ -99,21 +101,21 @@ fn send(end: BorrowedFd<'_>, packet: &[u8], socket: Option<BorrowedFd<'_>>) -> i
 
 fn receive(end: BorrowedFd<'_>) -> io::Result<Option<Packet>> {
     let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let received = rustix::net::recvmsg(end, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let mut sockets = control.drain().flat_map(|message| match message {
+    let sockets = control.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(sockets) => sockets.collect(),
         _ => Vec::new(),
     });
-    let socket = sockets.next();
+    let sockets = sockets.collect();
     if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet longer than any message"));
     }
     bytes.truncate(received.bytes);
     // A packet of nothing is how the end of such a socket reads.
-    Ok((received.bytes > 0).then(|| Packet { bytes: bytes.into(), socket }))
+    Ok((received.bytes > 0).then(|| Packet { bytes: bytes.into(), sockets }))
 }
 
 #[cfg(test)]
@@ -129,14 +131,15 @@ mod tests {
         let worker = Channel::new(end).unwrap();
         let (mut near, far) = UnixStream::pair().unwrap();
         let far = far.into_std().unwrap();
-        keeper.send(b"with", Some(far.as_fd())).await.unwrap();
+        keeper.send(b"with", &[far.as_fd()]).await.unwrap();
         drop(far);
-        keeper.send(b"without", None).await.unwrap();
+        keeper.send(b"without", &[]).await.unwrap();
         let first = worker.receive().await.unwrap().unwrap();
         let second = worker.receive().await.unwrap().unwrap();
         assert_eq!((&first.bytes[..], &second.bytes[..]), (&b"with"[..], &b"without"[..]));
-        assert!(second.socket.is_none());
-        let far = std::os::unix::net::UnixStream::from(first.socket.unwrap());
+        assert!(second.sockets.is_empty());
+        let far = first.sockets.into_iter().next().unwrap();
+        let far = std::os::unix::net::UnixStream::from(far);
         let mut far = UnixStream::from_std(far).unwrap();
         far.write_all(b"through").await.unwrap();
         drop(far);
@@ -149,10 +152,10 @@ mod tests {
     async fn the_end_of_one_side_is_seen_by_the_other_behind_what_it_said() {
         let (keeper, end) = Channel::pair().unwrap();
         let worker = Channel::new(end).unwrap();
-        worker.send(b"last words", None).await.unwrap();
+        worker.send(b"last words", &[]).await.unwrap();
         drop(worker);
         assert_eq!(keeper.receive().await.unwrap().unwrap().bytes, "last words");
         assert!(keeper.receive().await.unwrap().is_none());
-        assert!(keeper.send(b"too late", None).await.is_err());
+        assert!(keeper.send(b"too late", &[]).await.is_err());
     }
 }

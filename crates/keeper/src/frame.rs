@@ -1,5 +1,5 @@
 //! What a worker sends for one client: whole answers, each with the part of the client's stream that
-//! it settles.
+//! it settles; and where it has the client's socket itself, first what it is about to take from that.
 //!
 //! ```text
 //!   kind: u8 | 0 | pass: u16 | length: u32 | settles: u64..u64 | pass bytes | bytes for the client
@@ -32,6 +32,9 @@ pub enum Kind {
     Established,
     /// A whole answer. It settles its request.
     Reply,
+    /// What the client has sent next, as its worker sees it in the client's socket. It settles nothing;
+    /// in the place of what is settled is its arrival, as an empty range.
+    Heard,
 }
 
 /// A header.
@@ -125,6 +128,7 @@ impl Kind {
             Self::Handshake => 1,
             Self::Established => 2,
             Self::Reply => 3,
+            Self::Heard => 4,
         }
     }
 
@@ -133,6 +137,7 @@ impl Kind {
             1 => Some(Self::Handshake),
             2 => Some(Self::Established),
             3 => Some(Self::Reply),
+            4 => Some(Self::Heard),
             _ => None,
         }
     }
@@ -189,7 +194,12 @@ mod tests {
 
     fn frames() -> impl Strategy<Value = Vec<Frame>> {
         let bytes = || proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
-        let kind = prop_oneof![Just(Kind::Handshake), Just(Kind::Established), Just(Kind::Reply)];
+        let kind = prop::sample::select(vec![
+            Kind::Handshake,
+            Kind::Established,
+            Kind::Reply,
+            Kind::Heard,
+        ]);
         let frame = (kind, any::<u64>(), any::<u64>(), bytes(), bytes()).prop_map(
             |(kind, one, other, pass, bytes)| Frame {
                 kind,

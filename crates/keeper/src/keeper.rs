@@ -254,16 +254,16 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
         }
         let Some(worker) = find(&self.workers, run) else { return };
         if let Some(why) = self.door.as_ref().and_then(D::shut) {
-            worker.say(ToWorker::Shut(why), None);
+            worker.say(ToWorker::Shut(why), Vec::new());
         }
         let resumed = self.seats.resume_all(run, worker);
-        worker.say(ToWorker::Complete, None);
+        worker.say(ToWorker::Complete, Vec::new());
         self.seats.begin_all(run, worker);
         tracing::info!(pid = worker.pid, run, resumed, "a worker serves");
     }
 
     fn say(&self, run: Run, message: ToWorker) {
-        self.worker(run).into_iter().for_each(|worker| worker.say(message.clone(), None));
+        self.worker(run).into_iter().for_each(|worker| worker.say(message.clone(), Vec::new()));
     }
 
     fn worker(&self, run: Run) -> Option<&Worker> {

@@ -10,7 +10,10 @@
 //! ```
 //!
 //! The keeper retains what a client has sent until the worker settles it with an answer, and passes
-//! an answer on only when it is there whole. So when a worker dies, no client notices: the next one
+//! an answer on only when it is there whole. Once a TCP client is through its handshake its worker reads
+//! and writes the client's socket by itself, and the keeper has only the record of it, so that no
+//! request's way leads through two processes: the worker says what it will take or send before it does,
+//! and at its death the kernel tells how far it has come. So when a worker dies, no client notices: the next one
 //! is told what has no answer yet, and how each connection stands ([`Talk`]). What it must do to make
 //! that right is the worker's business: fence what its predecessor sent, and keep the order.
 //!
@@ -19,6 +22,7 @@
 
 mod arrivals;
 mod channel;
+mod clock;
 mod door;
 mod estate;
 mod frame;
@@ -35,6 +39,7 @@ mod worker;
 
 pub use arrivals::{Arrivals, TooMany};
 pub use channel::{Channel, Packet};
+pub use clock::Clock;
 pub use door::{Admitted, Door, Handover, Outcome, Wish};
 pub use estate::{BadEstate, Estate};
 pub use frame::{

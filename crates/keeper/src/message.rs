@@ -11,7 +11,7 @@ use crate::talk::Resume;
 
 /// Version of everything that passes between keeper and worker. A keeper that meets another version
 /// keeps its worker and refuses the new one: only a restart of the keeper can bring that in.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// Longest packet, in bytes: a pass and some fixed fields.
 pub const MESSAGE_BYTES_MAX: usize = PASS_BYTES_MAX + 1024;
@@ -34,11 +34,12 @@ pub enum ToWorker {
         /// Where the last worker listened for control; empty for the first one.
         control: String,
     },
-    /// A client that was served by another before. With its socket.
+    /// A client that was served by another before. With a socket to the keeper and, where it will be
+    /// lent, its own.
     Resume(ClientId, Option<SocketAddr>, Resume),
     /// There are no more clients of another.
     Complete,
-    /// A new client. With its socket.
+    /// A new client. With the same.
     Client(ClientId, Option<SocketAddr>),
     /// Take no more requests, answer those under way, and leave the rest to another.
     HandOver,

@@ -1,42 +1,28 @@
-//! Moves bytes between a client's socket and its worker's, as the [`Talk`] has it.
+//! Moves bytes between a client's socket and its worker's, as the [`Talk`] has it; or lends the client's
+//! socket to the worker, and follows what that says (`follow.rs`).
+
+mod follow;
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::UnixStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
+use self::follow::Loan;
+use crate::clock::Clock;
 use crate::frame::{FrameDecoder, FrameError};
+use crate::seat::ClientSocket;
 use crate::talk::{Fault, Talk};
 
 /// Room for a receive, in bytes: many small requests come in one.
 const RECEIVE_BYTES: usize = 128 << 10;
 /// With less room than this a buffer gets new room, in bytes.
 const RECEIVE_BYTES_MIN: usize = 32 << 10;
-
-/// The order of everything that is received from clients; see [`Arrivals`](crate::Arrivals).
-#[derive(Debug, Default)]
-pub(crate) struct Clock(AtomicU64);
-
-impl Clock {
-    pub(crate) fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Goes on with another keeper's.
-    pub(crate) fn go_on_at(&self, now: u64) {
-        self.0.fetch_max(now, Ordering::Relaxed);
-    }
-
-    fn tick(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
-    }
-}
 
 /// Why the bytes have stopped.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +38,7 @@ pub(crate) enum PumpEnd {
 }
 
 pub(crate) struct Pump<C> {
-    pub(crate) client: C,
+    client: Client<C>,
     pub(crate) talk: Talk,
     worker: Option<UnixStream>,
     from_client: BytesMut,
@@ -64,10 +50,26 @@ pub(crate) struct Pump<C> {
     draining: bool,
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin> Pump<C> {
+/// Where the client's socket is.
+enum Client<C> {
+    Here(C),
+    Lent(Loan),
+    /// It has failed on its way from one to the other.
+    Lost,
+}
+
+/// What a pump does next.
+enum Then {
+    /// The bytes have stopped.
+    End(PumpEnd),
+    /// The worker gets the client's socket.
+    Lend,
+}
+
+impl<C: ClientSocket> Pump<C> {
     pub(crate) fn new(client: C, talk: Talk) -> Self {
         Self {
-            client,
+            client: Client::Here(client),
             talk,
             worker: None,
             from_client: BytesMut::new(),
@@ -88,7 +90,24 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Pump<C> {
 
     /// Whether there is a worker, dead or alive.
     pub(crate) const fn is_attached(&self) -> bool {
-        self.worker.is_some()
+        self.worker.is_some() || matches!(self.client, Client::Lent(_))
+    }
+
+    /// The client's socket, where it is here.
+    pub(crate) fn into_client(self) -> Option<(C, Talk)> {
+        match self.client {
+            Client::Here(client) => Some((client, self.talk)),
+            Client::Lent(_) | Client::Lost => None,
+        }
+    }
+
+    /// Closes the client's socket at once, wherever it is.
+    pub(crate) fn cut(self) {
+        match self.client {
+            Client::Here(client) => client.cut(),
+            Client::Lent(loan) => loan.cut::<C>(),
+            Client::Lost => {}
+        }
     }
 
     /// The worker is dead: what it has sent is taken now.
@@ -98,9 +117,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Pump<C> {
 
     /// Runs until one side ends; without a worker only what is left for the client moves.
     pub(crate) async fn run(&mut self, clock: &Clock) -> PumpEnd {
-        let end = poll_fn(|cx| self.poll(cx, clock)).await;
+        let end = loop {
+            if matches!(self.client, Client::Lent(_)) {
+                break self.follow().await;
+            }
+            match poll_fn(|cx| self.poll(cx, clock)).await {
+                Then::End(end) => break end,
+                Then::Lend => {
+                    if let Err(end) = self.lend() {
+                        break end;
+                    }
+                }
+            }
+        };
         self.worker = None;
-        end
+        self.take_back().err().unwrap_or(end)
     }
 
     /// Sends what is left for the client.
@@ -114,14 +145,23 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Pump<C> {
         .await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<PumpEnd> {
+    fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<Then> {
         loop {
             match self.turn(cx, clock) {
-                Err(end) => return Poll::Ready(end),
+                Err(end) => return Poll::Ready(Then::End(end)),
+                Ok(_) if self.is_to_be_lent() => return Poll::Ready(Then::Lend),
                 Ok(true) => {}
                 Ok(false) => return Poll::Pending,
             }
         }
+    }
+
+    const fn is_here(&self) -> bool {
+        matches!(self.client, Client::Here(_))
+    }
+
+    fn is_to_be_lent(&self) -> bool {
+        self.worker.is_some() && !self.draining && self.is_here() && self.talk.is_to_be_lent()
     }
 
     /// Does each thing that can be done now once; tells whether anything was.
@@ -146,10 +186,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Pump<C> {
             Poll::Ready(Ok(0) | Err(_)) => return Err(PumpEnd::WorkerGone),
             Poll::Ready(Ok(_)) => {}
         }
+        self.take_frames()?;
+        Ok(true)
+    }
+
+    fn take_frames(&mut self) -> Result<(), PumpEnd> {
         while let Some(frame) = self.decoder.decode(&mut self.from_worker)? {
             self.talk.take_frame(frame)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     fn send_to_client(&mut self, cx: &mut Context<'_>) -> Result<bool, PumpEnd> {
@@ -164,8 +209,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Pump<C> {
     }
 
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Client::Here(client) = &mut self.client else { return Poll::Pending };
         let mut bytes = self.talk.to_client();
-        let sent = std::task::ready!(poll_write_buf(Pin::new(&mut self.client), cx, &mut bytes))?;
+        let sent = std::task::ready!(poll_write_buf(Pin::new(client), cx, &mut bytes))?;
         Poll::Ready(if sent > 0 { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) })
     }
 
@@ -177,8 +223,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Pump<C> {
         if self.worker.is_none() || self.draining || !self.talk.wants_input() {
             return Ok(false);
         }
+        let Client::Here(client) = &mut self.client else { return Ok(false) };
         make_room(&mut self.from_client, 0);
-        match poll_read_buf(Pin::new(&mut self.client), cx, &mut self.from_client) {
+        match poll_read_buf(Pin::new(client), cx, &mut self.from_client) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(0)) => self.talk.end_input(),
             Poll::Ready(Ok(_)) => {

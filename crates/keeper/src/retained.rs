@@ -77,6 +77,36 @@ impl Retained {
         }
     }
 
+    /// Keeps what the present worker has heard by itself.
+    pub(crate) fn push_heard(&mut self, bytes: Bytes, arrival: u64) {
+        self.push(bytes, arrival);
+        self.told = self.end;
+        self.begun = self.begun.max(self.told);
+    }
+
+    /// Forgets what lies behind the offset: the worker has heard it, and has left it to the next one.
+    ///
+    /// # Errors
+    /// When it ends before that, or a part of what lies behind it was settled.
+    pub(crate) fn forget_from(&mut self, offset: u64) -> Result<(), NotKept> {
+        if offset > self.end || self.kept_in(&(offset..self.end)) != self.end - offset {
+            return Err(NotKept { settled: offset..self.end });
+        }
+        self.cut_at(offset);
+        for piece in self.pieces.split_off(&offset).into_values() {
+            self.bytes -= piece.length();
+        }
+        self.end = offset;
+        self.told = self.told.min(offset);
+        self.begun = self.begun.min(offset);
+        Ok(())
+    }
+
+    /// Where the next byte of the client goes.
+    pub(crate) const fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Whether the client is to be read on.
     pub(crate) fn has_room(&self) -> bool {
         self.bytes < RETAINED_BYTES_MAX && self.pieces.len() < PIECES_MAX

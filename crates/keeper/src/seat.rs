@@ -1,5 +1,7 @@
 //! One client, from its acceptance to its end, over however many workers that is.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +10,34 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::clock::Clock;
 use crate::message::ClientId;
-use crate::pump::{Clock, Pump, PumpEnd};
+use crate::pump::{Pump, PumpEnd};
 use crate::talk::{Next, Talk};
 
 /// How long the last answers may take to be taken.
 const FAREWELL_MAX: Duration = Duration::from_secs(30);
 
 /// A client's socket.
-pub trait ClientSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub trait ClientSocket: AsyncRead + AsyncWrite + Unpin + Sized + Send + 'static {
     /// Closes at once: what was not sent yet is thrown away, and the client sees a reset.
     fn cut(self);
+
+    /// The same socket for a worker that reads and writes it by itself; `None` where that cannot be,
+    /// since the kernel does not count what goes through it ([`blockferry_tcp_progress`]).
+    fn to_lend(&self) -> Option<OwnedFd>;
+
+    /// The socket, which nobody watches any more.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn into_descriptor(self) -> io::Result<OwnedFd>;
+
+    /// A socket that is watched again.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn from_descriptor(descriptor: OwnedFd) -> io::Result<Self>;
 }
 
 /// What a seat is told.
@@ -71,9 +90,14 @@ impl<C: ClientSocket> Seat<C> {
             match then {
                 Then::GoOn => {}
                 Then::Leave => return,
-                Then::Cut => return self.pump.client.cut(),
+                Then::Cut => return self.pump.cut(),
                 // A keeper that is gone needs no client.
-                Then::LeaveTo(heir) => return drop(heir.send((self.pump.client, self.pump.talk))),
+                Then::LeaveTo(heir) => {
+                    if let Some(left) = self.pump.into_client() {
+                        drop(heir.send(left));
+                    }
+                    return;
+                }
             }
             if dismissed && !self.pump.is_attached() {
                 return self.farewell().await;
@@ -118,6 +142,8 @@ impl<C: ClientSocket> Seat<C> {
     async fn farewell(mut self) {
         // A client that does not take its last answers is not waited for.
         let _ = timeout(FAREWELL_MAX, self.pump.flush()).await;
-        let _ = timeout(FAREWELL_MAX, self.pump.client.shutdown()).await;
+        if let Some((mut client, _)) = self.pump.into_client() {
+            let _ = timeout(FAREWELL_MAX, client.shutdown()).await;
+        }
     }
 }

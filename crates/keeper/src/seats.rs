@@ -2,18 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
+use std::iter;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinSet};
 
+use crate::clock::Clock;
 use crate::door::Admitted;
 use crate::estate::{Estate, Left};
 use crate::message::{ClientId, ToWorker};
-use crate::pump::{Clock, Pump};
+use crate::pump::Pump;
 use crate::seat::{ClientSocket, Order, Parted, Seat};
 use crate::supervision::Run;
 use crate::talk::{Next, Resume, Talk};
@@ -21,6 +24,8 @@ use crate::worker::Worker;
 
 /// Orders to a seat that wait: no more than a few for each worker that it has.
 const ORDERS_MAX: usize = 16;
+/// What may gather of a worker's words about a client, in bytes, as far as the system lets it.
+const WORDS_BYTES: usize = 2 << 20;
 /// Reports of seats that wait.
 const REPORTS_MAX: usize = 1024;
 
@@ -38,6 +43,8 @@ pub(crate) struct Seats<S> {
 
 struct Entry<S> {
     peer: Option<SocketAddr>,
+    /// The client's socket, where it can be lent.
+    lent: Option<OwnedFd>,
     orders: mpsc::Sender<Order<S>>,
     place: Place,
 }
@@ -116,10 +123,12 @@ impl<S: ClientSocket> Seats<S> {
 
     fn seat(&mut self, client: ClientId, admitted: Admitted<S>, talk: Talk, at: Place) {
         let Admitted { socket, peer, place } = admitted;
+        let lent = socket.to_lend();
+        let talk = talk.that_forgets_answers(self.forget_answers).that_lends(lent.is_some());
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
         let seat = Seat {
             client,
-            pump: Pump::new(socket, talk.that_forgets_answers(self.forget_answers)),
+            pump: Pump::new(socket, talk),
             clock: Arc::clone(&self.clock),
             orders: receiver,
             reports: self.reports.0.clone(),
@@ -127,7 +136,7 @@ impl<S: ClientSocket> Seats<S> {
         };
         let task = self.tasks.spawn(seat.run());
         self.clients.insert(task.id(), client);
-        self.entries.insert(client, Entry { peer, orders, place: at });
+        self.entries.insert(client, Entry { peer, lent, orders, place: at });
     }
 
     /// How many clients are with a worker, dead or alive.
@@ -228,15 +237,25 @@ impl<S: ClientSocket> Seats<S> {
 }
 
 impl<S> Entry<S> {
+    /// The seat's end of a new pair; its worker's, and the client's socket where that can be lent.
+    fn sockets(&self) -> std::io::Result<(UnixStream, Vec<OwnedFd>)> {
+        let (near, far) = UnixStream::pair()?;
+        let lent = self.lent.as_ref().map(OwnedFd::try_clone).transpose()?;
+        let far = OwnedFd::from(far.into_std()?);
+        // What is less than wanted is enough; nothing depends on it but speed.
+        let _ = set_socket_send_buffer_size(&far, WORDS_BYTES);
+        Ok((near, iter::once(far).chain(lent).collect()))
+    }
+
     fn order(&self, order: Order<S>) {
         // A seat that has ended needs no orders.
         let _ = self.orders.try_send(order);
     }
 
     fn give(&mut self, run: Run, worker: &Worker, message: ToWorker) {
-        match socket_pair() {
+        match self.sockets() {
             Ok((near, far)) => {
-                worker.say(message, Some(far));
+                worker.say(message, far);
                 self.order(Order::Serve(near));
                 self.place = Place::With(run);
             }
@@ -247,11 +266,6 @@ impl<S> Entry<S> {
             }
         }
     }
-}
-
-fn socket_pair() -> std::io::Result<(UnixStream, OwnedFd)> {
-    let (near, far) = UnixStream::pair()?;
-    Ok((near, far.into_std()?.into()))
 }
 
 async fn join_next(tasks: &mut JoinSet<()>) -> Id {

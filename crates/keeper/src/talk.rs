@@ -7,7 +7,14 @@
 //!
 //! A frame settles its part of what is retained at the moment when its bytes are queued for the
 //! client, both or neither: each request is answered exactly once, whichever worker dies when.
+//!
+//! Where the client's socket can be lent, its worker reads and writes it by itself after the handshake,
+//! and what goes over the keeper is a record: the worker says what it is about to take before it takes
+//! that, and what it is about to send before it sends any of that. When the worker is gone the kernel
+//! tells how much it has taken and sent; the rest of the record is what a successor is told, and what
+//! is still to be sent.
 
+use blockferry_tcp_progress::Progress;
 use bytes::{Buf, Bytes};
 
 use crate::frame::{Frame, Kind};
@@ -37,6 +44,18 @@ pub struct Talk {
     preamble: Bytes,
     /// A fault on purpose: nothing is ever settled.
     forgets_answers: bool,
+    /// Whether the client's socket can be lent.
+    lends: bool,
+    lent: Option<Lent>,
+}
+
+/// What has become of a lent socket, as far as it was looked at.
+#[derive(Clone, Copy, Debug)]
+struct Lent {
+    /// Where in what is retained the worker began to read.
+    from: u64,
+    /// Bytes that it has sent.
+    given: u64,
 }
 
 /// How a connection goes on after its worker's end.
@@ -92,6 +111,12 @@ pub enum Fault {
     /// See there.
     #[error(transparent)]
     Settled(#[from] NotKept),
+    /// It has taken or sent what it had not told of.
+    #[error("a worker has {0} without a word")]
+    Untold(&'static str),
+    /// It has taken more than is kept for one client.
+    #[error("a worker has taken more than is kept for a client")]
+    TooMuch,
     /// A frame of this kind makes no sense at this point.
     #[error("a frame of kind {0:?} out of order")]
     OutOfOrder(Kind),
@@ -104,10 +129,61 @@ impl Talk {
         Self { forgets_answers, ..self }
     }
 
+    /// One whose client's socket can be lent.
+    #[must_use]
+    pub fn that_lends(self, lends: bool) -> Self {
+        Self { lends, ..self }
+    }
+
     /// Whether the client is to be read.
     pub fn wants_input(&self) -> bool {
         // While the worker is busy with what it was told, pressure stays in the client's socket.
-        !self.ended && self.is_told() && self.retained.has_room()
+        !self.ended && !self.is_for_worker() && self.is_told() && self.retained.has_room()
+    }
+
+    /// Whether the worker has the client's socket, or will as soon as what was begun here is done.
+    const fn is_for_worker(&self) -> bool {
+        self.lends && self.pass.is_some()
+    }
+
+    /// Whether the client's socket is to be lent to the worker now.
+    pub fn is_to_be_lent(&self) -> bool {
+        let done = self.is_told() && !self.outgoing.has_remaining();
+        self.is_for_worker() && self.lent.is_none() && done
+    }
+
+    /// The worker has the client's socket.
+    pub const fn lend(&mut self) {
+        self.lent = Some(Lent { from: self.retained.end(), given: 0 });
+    }
+
+    /// Whether the worker has the client's socket.
+    pub const fn is_lent(&self) -> bool {
+        self.lent.is_some()
+    }
+
+    /// The worker has sent so many bytes since it has the socket, or more by now. What it may have told
+    /// of and was not taken yet does not count.
+    pub fn note_given(&mut self, given: u64) {
+        let Some(lent) = &mut self.lent else { return };
+        let more = given.saturating_sub(lent.given);
+        let more = usize::try_from(more).unwrap_or(usize::MAX).min(self.outgoing.remaining());
+        self.outgoing.advance(more);
+        lent.given += more as u64;
+    }
+
+    /// The socket is back, and everything that the worker has said was taken: so far has it come.
+    ///
+    /// # Errors
+    /// When the worker has told of less.
+    pub fn give_back(&mut self, moved: Progress) -> Result<(), Fault> {
+        self.note_given(moved.given);
+        let Some(lent) = self.lent.take() else { return Ok(()) };
+        if lent.given != moved.given {
+            return Err(Fault::Untold("sent"));
+        }
+        let taken = self.retained.forget_from(lent.from + moved.taken);
+        taken.map_err(|_| Fault::Untold("taken"))
     }
 
     /// The client has sent something.
@@ -122,7 +198,7 @@ impl Talk {
 
     /// Whether the worker has been told everything, and there will be nothing more.
     pub const fn is_over_for_worker(&self) -> bool {
-        self.ended && self.is_told()
+        self.ended && self.is_told() && !self.is_for_worker()
     }
 
     const fn is_told(&self) -> bool {
@@ -152,10 +228,18 @@ impl Talk {
         let expected = match frame.kind {
             Kind::Handshake => self.pass.is_none() && frame.settles.is_empty(),
             Kind::Established => self.pass.is_none(),
-            Kind::Reply => self.pass.is_some(),
+            Kind::Reply => self.pass.is_some() && self.lends == self.is_lent(),
+            Kind::Heard => self.is_lent(),
         };
         if !expected {
             return Err(Fault::OutOfOrder(frame.kind));
+        }
+        if frame.kind == Kind::Heard {
+            if !self.retained.has_room() {
+                return Err(Fault::TooMuch);
+            }
+            self.retained.push_heard(frame.bytes, frame.settles.start);
+            return Ok(());
         }
         if frame.kind != Kind::Reply || !self.forgets_answers {
             self.retained.settle(frame.settles)?;

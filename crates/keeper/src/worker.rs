@@ -26,7 +26,7 @@ pub(crate) enum News {
     Exited(Run, ExitStatus),
 }
 
-type Said = (ToWorker, Option<OwnedFd>);
+type Said = (ToWorker, Vec<OwnedFd>);
 
 /// A running worker.
 pub(crate) struct Worker {
@@ -56,8 +56,8 @@ impl Worker {
         Ok(Self { pid, said, kill })
     }
 
-    pub(crate) fn say(&self, message: ToWorker, socket: Option<OwnedFd>) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.said.try_send((message, socket)) {
+    pub(crate) fn say(&self, message: ToWorker, sockets: Vec<OwnedFd>) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.said.try_send((message, sockets)) {
             tracing::error!("a worker does not listen and is killed");
             self.kill();
         }
@@ -121,9 +121,9 @@ async fn listen(run: Run, channel: &Channel, news: &mpsc::Sender<News>) {
 }
 
 async fn talk(channel: &Channel, mut hear: mpsc::Receiver<Said>) -> Infallible {
-    while let Some((message, socket)) = hear.recv().await {
-        let socket = socket.as_ref().map(AsFd::as_fd);
-        if let Err(error) = channel.send(&message.encode(), socket).await {
+    while let Some((message, sockets)) = hear.recv().await {
+        let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+        if let Err(error) = channel.send(&message.encode(), &sockets).await {
             tracing::debug!(%error, "a worker cannot be told");
         }
     }

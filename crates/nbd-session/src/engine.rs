@@ -186,14 +186,25 @@ impl Engine {
     }
 
     fn account(&mut self) {
-        let outbox = self.outbox.remaining() as u64;
-        self.buffered.set(self.charged + outbox + self.inbox.len() as u64);
+        let answers = self.waiting_bytes();
+        self.buffered.set(self.charged + answers + self.inbox.len() as u64);
+    }
+
+    /// Bytes of answers that wait to leave. What is on its way to a keeper as well counts once.
+    fn waiting_bytes(&self) -> u64 {
+        let own = self.keeping.as_ref().map_or(0, Keeping::held);
+        own.max(self.outbox.remaining() as u64)
+    }
+
+    fn awaits_socket(&self) -> bool {
+        self.keeping.as_ref().is_some_and(Keeping::awaits_socket)
     }
 
     /// Receives once. True when something came.
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
         let wanted = self.replaying.is_some() || self.inflow.is_some() || self.has_room();
-        if !matches!(self.reading, Reading::Open) || !wanted {
+        let wanted = matches!(self.reading, Reading::Open) && wanted;
+        if !wanted && !self.awaits_socket() {
             return Ok(false);
         }
         let missing = match self.inflow_wants() {
@@ -201,14 +212,15 @@ impl Engine {
             Some(wanted) => wanted,
             None => self.decoder.missing(&self.inbox),
         };
-        match self.stream.poll_receive(cx, &mut self.inbox, missing) {
+        match self.poll_receive(cx, missing) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Ok(0)) => {
+            Poll::Ready(Ok(None)) => Ok(true),
+            Poll::Ready(Ok(Some(0))) => {
                 // The client may have closed only its sending half, and still wait for answers.
                 self.stop(SessionEnd::Closed);
                 Ok(true)
             }
-            Poll::Ready(Ok(count)) => {
+            Poll::Ready(Ok(Some(count))) => {
                 self.keeping.as_mut().into_iter().for_each(|keeping| keeping.received(count));
                 Ok(true)
             }
@@ -216,9 +228,36 @@ impl Engine {
         }
     }
 
-    /// Sends once. True when something went.
+    /// Receives from whoever has the client's bytes; gives how many have come, zero at the end, and
+    /// `None` where something else has come about.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        missing: usize,
+    ) -> Poll<io::Result<Option<usize>>> {
+        let inbox = &mut self.inbox;
+        if let Some(keeping) = &mut self.keeping {
+            let listening = keeping.poll_listen(cx, (inbox, missing), &mut self.outbox);
+            if let Some(news) = listening {
+                return news;
+            }
+        }
+        let count = ready!(self.stream.poll_receive(cx, inbox, missing))?;
+        let lent = count == 0 && self.keeping.as_mut().is_some_and(Keeping::arrive);
+        Poll::Ready(Ok((!lent).then_some(count)))
+    }
+
+    /// Sends once each way. True when something went.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
-        if self.outbox.is_empty() {
+        let sent = self.send_outbox(cx)?;
+        match self.keeping.as_mut().map(|keeping| keeping.poll_answer(cx)) {
+            Some(Poll::Ready(answered)) => Ok(answered? || sent),
+            Some(Poll::Pending) | None => Ok(sent),
+        }
+    }
+
+    fn send_outbox(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
+        if self.outbox.is_empty() || self.awaits_socket() {
             return Ok(false);
         }
         match poll_write_buf(Pin::new(&mut self.stream), cx, &mut self.outbox) {

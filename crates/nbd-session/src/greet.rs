@@ -112,7 +112,8 @@ impl Greeting<'_> {
             let kept = opened.kept.take().ok_or(GreetError::NotKept)?;
             let settled = self.received - self.inbox.len() as u64;
             self.send_as(Kind::Established, (kept.pass)(negotiated), settled).await?;
-            keeping = Some(Keeping::new(kept.order, self.received, settled));
+            let borrowed = self.line.borrowed.take();
+            keeping = Some(Keeping::new(kept.order, borrowed, self.received, settled));
         } else {
             self.send().await?;
         }

@@ -1,9 +1,12 @@
 //! The serving side of a connection whose client's socket is a keeper's: what comes is the client's
 //! bytes, and what goes are frames, each a whole answer with the part of those bytes that it settles.
+//! Where the keeper lends the client's socket, the frames are its record ([`crate::borrowed`]).
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 
 use blockferry_device::{Answer, Device, Errno, Failure, Reply, Request};
 use blockferry_keeper::{FRAME_BYTES_MAX, FrameHeader, Kind};
@@ -11,6 +14,7 @@ use blockferry_nbd_wire::{Negotiated, Outbox, RequestHeader, encode_reply, in_on
 use bytes::{Buf, BytesMut};
 use futures_util::future::BoxFuture;
 
+use crate::borrowed::{Borrowed, Lending, News};
 use crate::exports::{Hold, Order};
 
 /// Parts of one read that are told one by one, each with a header of at most 40 bytes; a read in more
@@ -20,6 +24,7 @@ const READ_PARTS_MAX: usize = (FRAME_BYTES_MAX - (33 << 20)) / 40;
 /// See the module.
 pub(crate) struct Keeping {
     order: Arc<dyn Order>,
+    lending: Option<Lending>,
     /// Bytes that have come.
     received: u64,
     /// Bytes of them that were taken as requests, or settled by the handshake.
@@ -58,9 +63,61 @@ impl Origin {
 
 impl Keeping {
     /// For a stream of which so much has come, and so much is settled.
-    pub(crate) fn new(order: Arc<dyn Order>, received: u64, taken: u64) -> Self {
+    pub(crate) fn new(
+        order: Arc<dyn Order>,
+        borrowed: Option<Borrowed>,
+        received: u64,
+        taken: u64,
+    ) -> Self {
+        let lending = borrowed.map(Lending::new);
         let (answer, leaving) = (Outbox::new(), VecDeque::new());
-        Self { order, received, taken, answer, put: 0, sent: 0, leaving }
+        Self { order, lending, received, taken, answer, put: 0, sent: 0, leaving }
+    }
+
+    /// Whether the keeper has still to tell or to send something before it lends the client's socket.
+    /// Until then no answer goes to it: it could not tell it from those that it has to send.
+    pub(crate) fn awaits_socket(&self) -> bool {
+        self.lending.as_ref().is_some_and(|lending| !lending.is_here())
+    }
+
+    /// The keeper has nothing more: the client's socket is here, if it was lent. Tells whether it was.
+    pub(crate) fn arrive(&mut self) -> bool {
+        let awaited = self.awaits_socket();
+        self.lending.iter_mut().for_each(Lending::arrive);
+        awaited
+    }
+
+    /// Bytes that wait for the client here.
+    pub(crate) fn held(&self) -> u64 {
+        self.lending.as_ref().map_or(0, |lending| lending.held() as u64)
+    }
+
+    /// Sends once what the client may be sent from here. True when something went.
+    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        match &mut self.lending {
+            Some(lending) => lending.poll_answer(cx),
+            None => Poll::Ready(Ok(false)),
+        }
+    }
+
+    /// Listens to the client, where its socket is here: gives how many bytes have come, and `Some(0)` at
+    /// its end; `None` when what has come is told to the keeper first.
+    pub(crate) fn poll_listen(
+        &mut self,
+        cx: &mut Context<'_>,
+        (inbox, missing): (&mut BytesMut, usize),
+        outbox: &mut Outbox,
+    ) -> Option<Poll<io::Result<Option<usize>>>> {
+        let lending = self.lending.as_mut().filter(|lending| lending.is_here())?;
+        let way = (self.put, self.sent);
+        Some(lending.poll_listen(cx, (inbox, missing), outbox, way).map_ok(|news| match news {
+            News::End => Some(0),
+            News::Taken(count) => Some(count),
+            News::Told(count) => {
+                self.put += count as u64;
+                None
+            }
+        }))
     }
 
     /// Answers that have not left whole.
@@ -111,8 +168,16 @@ impl Keeping {
         let frame = FrameHeader { kind: Kind::Reply, pass: 0, bytes, settles: origin.range };
         let frame = frame.encode();
         outbox.put(&frame);
-        outbox.append(&mut self.answer);
         self.put += (frame.len() + bytes) as u64;
+        match &mut self.lending {
+            None => outbox.append(&mut self.answer),
+            Some(lending) => {
+                for part in self.answer.drain() {
+                    outbox.put_payload(part.clone());
+                    lending.record(part, self.put);
+                }
+            }
+        }
         self.leaving.push_back((self.put, origin.hold));
     }
 
@@ -120,6 +185,7 @@ impl Keeping {
     /// process. Tells whether an answer has left whole.
     pub(crate) fn sent(&mut self, count: usize) -> bool {
         self.sent += count as u64;
+        self.lending.iter_mut().for_each(|lending| lending.recorded(self.sent));
         let before = self.leaving.len();
         while self.leaving.front().is_some_and(|(end, _)| *end <= self.sent) {
             self.leaving.pop_front();
@@ -188,7 +254,7 @@ mod tests {
             Reply::Read(ones.chain([ReadPart::Data(tail)]).collect())
         };
         for parts in [0, READ_PARTS_MAX - 1, READ_PARTS_MAX, 4 * READ_PARTS_MAX] {
-            let mut keeping = Keeping::new(Arc::new(AtOnce), 0, 0);
+            let mut keeping = Keeping::new(Arc::new(AtOnce), None, 0, 0);
             let negotiated = Negotiated { style: Style::Extended, allocation_context: None };
             let mut outbox = Outbox::new();
             let read = (&header(LENGTH as u64), Origin::default());
@@ -210,7 +276,7 @@ mod tests {
     #[test]
     fn what_an_answer_holds_ends_when_its_last_byte_has_left() {
         let (held, hold) = std::sync::mpsc::channel::<()>();
-        let mut keeping = Keeping::new(Arc::new(AtOnce), 0, 0);
+        let mut keeping = Keeping::new(Arc::new(AtOnce), None, 0, 0);
         let negotiated = Negotiated { style: Style::Simple, allocation_context: None };
         let mut outbox = Outbox::new();
         let origin = Origin { range: 0..28, hold: Some(Box::new(Watched(held))) };

@@ -9,6 +9,7 @@
 //! dropped: [`serve`] returns only when nothing of its connection executes any more.
 
 mod address;
+mod borrowed;
 mod calls;
 mod census;
 mod connect;
@@ -32,6 +33,7 @@ pub use address::{Address, BadAddress, BadUri, NbdUri};
 pub use blockferry_nbd_wire::{
     ExportEntry, FenceRequest, Negotiated, OptionCode, Purpose, ReplyCode, Role, RoleClaim, Style,
 };
+pub use borrowed::Borrowed;
 pub use census::{Census, PlaceTaken};
 pub use connect::{ConnectError, ConnectOptions, FenceOutcome, connect, fence, list};
 pub use exports::{Exports, Held, Hello, Hold, Kept, OpenError, Opened, Order, Pass, Turn};
@@ -39,5 +41,5 @@ pub use limits::Limits;
 pub use link::{CallError, Link, LinkEnd};
 pub use listener::{BindError, Listener};
 pub use replay::Replay;
-pub use serve::{KeptEnd, Resumed, resume, serve, serve_kept};
+pub use serve::{KeptEnd, KeptLine, Resumed, resume, serve, serve_kept};
 pub use stream::{Peer, Stream};

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::borrowed::Borrowed;
 use crate::engine::{self, SessionEnd};
 use crate::exports::{Exports, Opened};
 use crate::greet::{Session, greet};
@@ -23,6 +24,18 @@ pub(crate) struct Line {
     pub(crate) stream: Stream,
     pub(crate) peer: Peer,
     pub(crate) kept: bool,
+    pub(crate) borrowed: Option<Borrowed>,
+}
+
+/// The line of a client whose socket a keeper has: see [`blockferry_keeper`].
+#[derive(Debug)]
+pub struct KeptLine {
+    /// To the keeper.
+    pub keeper: UnixStream,
+    /// The client's own socket, where the keeper will lend it.
+    pub borrowed: Option<Borrowed>,
+    /// Who the client is.
+    pub peer: Peer,
 }
 
 /// How a connection that is a keeper's has ended.
@@ -61,32 +74,33 @@ pub async fn serve(
         tracing::debug!(%peer, %error, "a connection failed before its greeting");
         return;
     }
-    welcome(Line { stream, peer, kept: false }, exports, limits, shutdown).await;
+    let line = Line { stream, peer, kept: false, borrowed: None };
+    welcome(line, exports, limits, shutdown).await;
 }
 
-/// The same for a new client whose socket a keeper has: see [`blockferry_keeper`].
+/// The same for a new client of a keeper.
 pub async fn serve_kept(
-    stream: UnixStream,
-    peer: Peer,
+    line: KeptLine,
     exports: Arc<dyn Exports>,
     limits: Arc<Limits>,
     shutdown: CancellationToken,
 ) -> KeptEnd {
-    let line = Line { stream: Stream::Unix(stream), peer, kept: true };
+    let KeptLine { keeper, borrowed, peer } = line;
+    let line = Line { stream: Stream::Unix(keeper), peer, kept: true, borrowed };
     welcome(line, exports, limits, shutdown).await
 }
 
 /// The same for a client whose connection another process has served. Its requests are taken in the
 /// order of [`Kept::order`](crate::Kept::order).
 pub async fn resume(
-    stream: UnixStream,
-    peer: Peer,
+    line: KeptLine,
     resumed: Resumed,
     limits: Arc<Limits>,
     shutdown: CancellationToken,
 ) -> KeptEnd {
     let Resumed { mut opened, negotiated, replay } = resumed;
-    let mut stream = Stream::Unix(stream);
+    let KeptLine { keeper, borrowed, peer } = line;
+    let mut stream = Stream::Unix(keeper);
     let Some(kept) = opened.kept.take() else { return KeptEnd::Cut };
     let arrivals = match read_arrivals(&mut stream).await {
         Ok(arrivals) => arrivals,
@@ -99,7 +113,7 @@ pub async fn resume(
         opened,
         negotiated,
         inbox: BytesMut::new(),
-        keeping: Some(Keeping::new(kept.order, 0, 0)),
+        keeping: Some(Keeping::new(kept.order, borrowed, 0, 0)),
         replaying: (replay.bytes > 0)
             .then(|| Replaying::new(replay, arrivals, limits.in_flight_max)),
     };

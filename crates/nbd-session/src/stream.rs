@@ -3,12 +3,13 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use blockferry_keeper::ClientSocket;
+use blockferry_tcp_progress::progress;
 use bytes::BytesMut;
 use socket2::{Domain, SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -151,6 +152,20 @@ impl Stream {
 impl ClientSocket for Stream {
     fn cut(self) {
         Self::cut(self);
+    }
+
+    fn to_lend(&self) -> Option<OwnedFd> {
+        let Self::Tcp(stream) = self else { return None };
+        progress(stream.as_fd()).ok()?;
+        stream.as_fd().try_clone_to_owned().ok()
+    }
+
+    fn into_descriptor(self) -> io::Result<OwnedFd> {
+        Self::into_descriptor(self)
+    }
+
+    fn from_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
+        Self::adopt(descriptor)
     }
 }
 

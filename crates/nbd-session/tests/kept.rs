@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use blockferry_keeper::{Frame, FrameDecoder, Kind, Next, Talk};
 use blockferry_nbd_session::{
-    Held, Hold, Kept, KeptEnd, Limits, Opened, Order, Peer, Replay, Resumed, Style, Turn, resume,
-    serve_kept,
+    Held, Hold, Kept, KeptEnd, KeptLine, Limits, Opened, Order, Peer, Replay, Resumed, Style, Turn,
+    resume, serve_kept,
 };
 use blockferry_nbd_wire::{Negotiated, constants as c};
 use bytes::{Buf, Bytes, BytesMut};
@@ -87,6 +87,11 @@ fn opened(device: &Arc<Memory>, gate: &Arc<Gate>) -> Opened {
     }
 }
 
+/// The line of a client whose own socket is not lent.
+fn line(keeper: UnixStream) -> KeptLine {
+    KeptLine { keeper, borrowed: None, peer: Peer::Unix }
+}
+
 /// A keeper that obeys the test, with its worker.
 struct Keeper {
     socket: UnixStream,
@@ -114,7 +119,7 @@ impl Keeper {
         let exports = OneVolume::new(device.clone());
         *exports.kept.lock().unwrap() = Some(kept(gate));
         Self::new(|far, shutdown| {
-            let session = serve_kept(far, Peer::Unix, exports, Arc::new(limits), shutdown);
+            let session = serve_kept(line(far), exports, Arc::new(limits), shutdown);
             tokio::spawn(session)
         })
     }
@@ -131,7 +136,7 @@ impl Keeper {
         let replay = Replay { bytes, missing: Box::new(Arc::clone(&queued)) };
         let resumed = Resumed { opened: opened(device, gate), negotiated: SIMPLE, replay };
         let keeper = Self::new(|far, shutdown| {
-            tokio::spawn(resume(far, Peer::Unix, resumed, Arc::new(limits), shutdown))
+            tokio::spawn(resume(line(far), resumed, Arc::new(limits), shutdown))
         });
         (keeper, queued)
     }
@@ -330,7 +335,7 @@ async fn a_client_that_disconnects_is_closed_and_one_that_is_cut_is_cut() {
     let replay = Replay { bytes: 0, missing: Box::new(()) };
     let resumed = Resumed { opened, negotiated: SIMPLE, replay };
     let mut keeper = Keeper::new(|far, shutdown| {
-        tokio::spawn(resume(far, Peer::Unix, resumed, Arc::default(), shutdown))
+        tokio::spawn(resume(line(far), resumed, Arc::default(), shutdown))
     });
     keeper.tell(&[0, 0, 0, 0]).await;
     assert_eq!(soon(keeper.worker).await.unwrap(), KeptEnd::Cut);

@@ -68,6 +68,13 @@ impl Outbox {
         other.remaining = 0;
     }
 
+    /// Takes out what it holds, piece by piece, without a copy.
+    pub fn drain(&mut self) -> impl Iterator<Item = Bytes> + '_ {
+        self.remaining = 0;
+        let open = self.open.split().freeze();
+        self.closed.drain(..).chain((!open.is_empty()).then_some(open))
+    }
+
     /// Appends zeroes.
     pub fn put_zeroes(&mut self, mut length: u64) {
         while length > 0 {
@@ -162,6 +169,19 @@ mod tests {
         }
         let reply = [b"headreply".to_vec(), vec![1; 300], b"end".to_vec()].concat();
         assert_eq!(drain(&mut all, 100), reply.repeat(2));
+    }
+
+    #[test]
+    fn what_is_drained_is_all_that_was_put_in() {
+        let mut outbox = Outbox::new();
+        for _ in 0..2 {
+            outbox.put(b"head");
+            outbox.put_payload(Bytes::from(vec![1; 300]));
+            outbox.put(b"tail");
+            let pieces: Vec<Bytes> = outbox.drain().collect();
+            assert_eq!(pieces.concat(), [&b"head"[..], &[1; 300], b"tail"].concat());
+            assert!(outbox.is_empty() && !outbox.has_remaining());
+        }
     }
 
     #[test]

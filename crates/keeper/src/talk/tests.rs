@@ -105,3 +105,103 @@ fn a_connection_ends_when_its_incarnations_are_used_up() {
     }
     assert_eq!(talk.part(), Next::Over(Lost::Incarnations));
 }
+
+/// A conversation whose worker has the client's socket, with nothing under way.
+fn lent() -> Talk {
+    let mut talk = Talk::default().that_lends(true);
+    talk.take_input("hi".into(), 1);
+    told(&mut talk);
+    talk.take_frame(frame(Kind::Established, 0..2, "welcome")).unwrap();
+    sent(&mut talk);
+    assert!(talk.is_to_be_lent());
+    talk.lend();
+    talk
+}
+
+fn heard(bytes: &'static str, arrival: u64) -> Frame {
+    frame(Kind::Heard, arrival..arrival, bytes)
+}
+
+#[test]
+fn a_socket_is_lent_when_all_that_was_begun_here_is_told_and_sent() {
+    let mut talk = Talk::default().that_lends(true);
+    talk.take_input("hi".into(), 1);
+    assert!(!talk.is_to_be_lent(), "before the handshake's end no worker can be succeeded");
+    told(&mut talk);
+    talk.take_frame(frame(Kind::Established, 0..2, "welcome")).unwrap();
+    assert!(!talk.wants_input(), "what comes next is the worker's to hear");
+    assert!(!talk.is_to_be_lent(), "the client has not been sent everything");
+    let early = talk.take_frame(frame(Kind::Reply, 2..2, "x"));
+    assert_eq!(early, Err(Fault::OutOfOrder(Kind::Reply)), "nobody could tell who sends it");
+    assert_eq!(talk.take_frame(heard("x", 1)), Err(Fault::OutOfOrder(Kind::Heard)));
+    sent(&mut talk);
+    assert!(talk.is_to_be_lent());
+    talk.lend();
+    assert!(talk.is_lent() && !talk.is_to_be_lent() && !talk.wants_input());
+}
+
+#[test]
+fn a_successor_is_told_what_was_taken_and_has_no_answer_and_the_rest_is_left_in_the_socket() {
+    let mut talk = lent();
+    talk.take_frame(heard("AABB", 5)).unwrap();
+    talk.take_frame(frame(Kind::Reply, 2..4, "a")).unwrap();
+    talk.take_frame(heard("CCDD", 7)).unwrap();
+    // It has taken two bytes of the last four.
+    talk.give_back(Progress { taken: 6, given: 1 }).unwrap();
+    let Next::Resume(resume) = talk.part() else { panic!("it can be resumed") };
+    assert_eq!((resume.replay, sent(&mut talk)), (4, Bytes::new()));
+    let all = told(&mut talk);
+    let (count, rest) = all.split_first_chunk().unwrap();
+    let (arrivals, input) = rest.split_at(Arrivals::entries_length(*count).unwrap());
+    let arrivals = Arrivals::decode_entries(arrivals);
+    assert_eq!((input, arrivals.at(1), arrivals.at(3)), (&b"BBCC"[..], 5, 7));
+}
+
+#[test]
+fn the_rest_of_an_answer_that_was_begun_is_sent_and_no_byte_of_it_twice() {
+    let mut talk = lent();
+    talk.take_frame(heard("AABB", 5)).unwrap();
+    talk.take_frame(frame(Kind::Reply, 2..4, "answer")).unwrap();
+    talk.note_given(2);
+    talk.note_given(4);
+    talk.take_frame(frame(Kind::Reply, 4..6, " and more")).unwrap();
+    talk.give_back(Progress { taken: 4, given: 5 }).unwrap();
+    assert_eq!(sent(&mut talk), "r and more");
+}
+
+#[test]
+fn what_was_sent_of_words_that_are_still_on_their_way_counts_when_they_are_here() {
+    let mut talk = lent();
+    talk.take_frame(heard("AABB", 5)).unwrap();
+    talk.note_given(6);
+    talk.take_frame(frame(Kind::Reply, 2..4, "answer")).unwrap();
+    talk.note_given(6);
+    assert_eq!(talk.to_client().remaining(), 0);
+    talk.give_back(Progress { taken: 4, given: 6 }).unwrap();
+}
+
+#[test]
+fn a_worker_that_takes_or_sends_without_a_word_is_at_fault() {
+    let moved = |taken, given| {
+        let mut talk = lent();
+        talk.take_frame(heard("AABB", 5)).unwrap();
+        talk.take_frame(frame(Kind::Reply, 4..6, "b")).unwrap();
+        talk.give_back(Progress { taken, given })
+    };
+    assert_eq!(moved(4, 1), Ok(()));
+    assert_eq!(moved(5, 1), Err(Fault::Untold("taken")));
+    assert_eq!(moved(4, 2), Err(Fault::Untold("sent")));
+    assert_eq!(moved(3, 1), Err(Fault::Untold("taken")), "it has answered what it never took");
+}
+
+#[test]
+fn a_worker_that_takes_more_than_is_kept_is_at_fault() {
+    let mut talk = lent();
+    let many = Bytes::from(vec![0; 32 << 20]);
+    let told = (0..5).map(|arrival| {
+        let settles = arrival..arrival;
+        let frame = Frame { kind: Kind::Heard, settles, pass: Bytes::new(), bytes: many.clone() };
+        talk.take_frame(frame)
+    });
+    assert_eq!(told.collect::<Vec<_>>().last(), Some(&Err(Fault::TooMuch)));
+}

@@ -8,7 +8,6 @@ use blockferry_device::{Errno, Failure, PAYLOAD_MAX, Reply, Request};
 use blockferry_nbd_wire::{
     Admitted, RequestError, RequestFrame, RequestHeader, admit, encode_reply,
 };
-use bytes::Buf;
 use futures_util::stream::StreamExt;
 
 use super::{Engine, Reading, SessionEnd};
@@ -136,7 +135,7 @@ impl Engine {
 
     /// Whether one more request of the largest kind may be begun.
     pub(super) fn has_room(&self) -> bool {
-        let held = self.charged + self.outbox.remaining() as u64;
+        let held = self.charged + self.waiting_bytes();
         let limits = &self.limits;
         let whole_server_full =
             limits.buffered_total.bytes() > limits.buffered_bytes_total_max && held > 0;
