@@ -157,6 +157,8 @@ fn kills_at_system_calls_lose_nothing() {
         "destination/writev/40/kill x1 seed=5",
         "controller/writev/50/kill x1 seed=6",
         "controller/sendto/6/kill x4 seed=7",
+        "switch/recvfrom/90/kill x4 seed=8",
+        "switch/writev/70/kill x1 seed=9",
     ]);
 }
 

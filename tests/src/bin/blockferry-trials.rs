@@ -17,7 +17,8 @@ struct Flags {
     /// Runs these trials, as a line of an earlier run names them; may be repeated
     #[arg(long, value_name = "TRIAL")]
     only: Vec<String>,
-    /// Kills at the system calls of a program: source, destination or controller; may be repeated
+    /// Kills at the system calls of a program: source, destination, controller, or switch for its
+    /// worker; may be repeated
     #[arg(long, value_name = "PARTY")]
     calls: Vec<String>,
     /// Runs the trials of labels, too, where --calls asks for others

@@ -1,19 +1,22 @@
 //! Kills at system calls: strace counts them, and kills the program before the Nth is made.
 //!
 //! strace counts by thread. So that almost all calls of a program are made by few threads, it runs
-//! with one worker; a sweep then goes up to the largest count of any thread.
+//! with one worker; a sweep then goes up to the largest count of any thread. A switch's worker is not
+//! ours to start: strace attaches to it, and its keeper is left alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::runner::run_one;
 use super::stage::Setting;
 use super::trial::{Fault, Party, Point, Trial};
+use crate::cast::Process;
 
-/// The calls that write to files and sockets, sync, and send.
-pub const CALLS: [&str; 9] = [
+/// The calls that write to files and sockets, sync, send, and take what was sent.
+pub const CALLS: [&str; 10] = [
     "write",
     "pwrite64",
     "writev",
@@ -23,27 +26,56 @@ pub const CALLS: [&str; 9] = [
     "fdatasync",
     "sendto",
     "sendmsg",
+    "recvfrom",
 ];
 
 /// One worker, and the tracer. (With `--seccomp-bpf` it would be faster, and kill nobody.)
 const TRACER: [&str; 5] = ["env", "TOKIO_WORKER_THREADS=1", "strace", "--follow-forks", "-qqq"];
 
-/// The tracer that kills at the Nth call of this name.
-pub(super) fn killing(call: &str, time: u64) -> Vec<String> {
-    let inject = format!("inject={call}:signal=SIGKILL:when={time}");
-    let trace = format!("trace={call}");
-    tracer(&["-o", "/dev/null", "-e", "signal=none", "-e", &trace, "-e", &inject])
+/// What a tracer is for.
+pub(super) enum Tracing<'a> {
+    /// Kills at the Nth call of this name.
+    Kill(&'static str, u64),
+    /// Writes every call to a file.
+    Count(&'a Path),
 }
 
-/// The tracer that writes every call to a file.
-pub(super) fn counting(file: &Path) -> Vec<String> {
-    let trace = format!("trace={}", CALLS.join(","));
-    let file = file.display().to_string();
-    tracer(&["-A", "-o", &file, "-e", "signal=none", "-e", &trace])
-}
+impl Tracing<'_> {
+    fn flags(&self) -> Vec<String> {
+        let flags = match self {
+            Self::Kill(call, time) => {
+                let inject = format!("inject={call}:signal=SIGKILL:when={time}");
+                vec![
+                    "-o".into(),
+                    "/dev/null".into(),
+                    "-e".into(),
+                    format!("trace={call}"),
+                    "-e".into(),
+                    inject,
+                ]
+            }
+            Self::Count(file) => {
+                let (file, calls) = (file.display().to_string(), CALLS.join(","));
+                vec!["-A".into(), "-o".into(), file, "-e".into(), format!("trace={calls}")]
+            }
+        };
+        ["-e".into(), "signal=none".into()].into_iter().chain(flags).collect()
+    }
 
-fn tracer(more: &[&str]) -> Vec<String> {
-    TRACER.iter().chain(more).map(|&word| word.to_owned()).collect()
+    /// What a program runs under.
+    pub(super) fn around(&self) -> Vec<String> {
+        TRACER.iter().map(|&word| word.to_owned()).chain(self.flags()).collect()
+    }
+
+    /// A tracer of a process that runs already, once it has attached to all its threads. It ends with
+    /// the process.
+    pub(super) async fn of(&self, process: u32) -> Process {
+        let mut strace = Command::new("strace");
+        strace.args(["--follow-forks", "-p", &process.to_string()]).args(self.flags());
+        let mut tracer = Process::start("strace", &mut strace);
+        tracer.logged("attached").await;
+        tracer
+    }
 }
 
 /// How many calls of each name the busiest thread of a program makes in a migration in peace.

@@ -9,7 +9,7 @@ use anyhow::Result;
 use blockferry_block::MIB;
 use blockferry_checker::LoadConfig;
 
-use super::calls;
+use super::calls::Tracing;
 use super::network::Network;
 use super::relays::Relays;
 use super::trial::{Blow, Party, Point, Trial};
@@ -64,6 +64,8 @@ pub(super) struct Stage {
     pub(super) trial: Trial,
     /// The switch's worker, by its process id.
     pub(super) worker: u32,
+    /// Who traces that worker.
+    _shadow: Option<Process>,
     /// The controller that runs now.
     pub(super) running: Option<Controller>,
     setting: Setting,
@@ -92,8 +94,14 @@ impl Stage {
             relays.stand_before(Party::Destination, &scratch.join("b/nbd"))?;
             relays.stand_before(Party::Destination, &scratch.join("b/control"))?;
         }
-        let switch = switch(&scratch, &source, &coming, network.as_ref()).await;
+        let tracing = tracing(Party::Switch, setting, &coming);
+        let tcp = tracing.is_some() || trial.seed % 2 == 1;
+        let switch = switch(&scratch, &source, &coming, (network.as_ref(), tcp)).await;
         let worker = switch.worker().await;
+        let shadow = match tracing {
+            Some(tracing) => Some(tracing.of(worker).await),
+            None => None,
+        };
         if trial.has_cuts() {
             relays.stand_before(Party::Switch, &scratch.join("switch-control"))?;
         }
@@ -102,7 +110,8 @@ impl Stage {
         relays.introduce(Party::Switch, worker);
         let cluster = Cluster { source, destination, switch, scratch };
         let (trial, setting) = (trial.clone(), setting.clone());
-        Ok(Self { cluster, relays, network, coming, trial, worker, running: None, setting })
+        let (running, _shadow) = (None, shadow);
+        Ok(Self { cluster, relays, network, coming, trial, worker, _shadow, running, setting })
     }
 
     fn is_traced(&self) -> bool {
@@ -142,7 +151,8 @@ impl Stage {
         }
         if command != "status" {
             arguments.extend(stops(Party::Controller, &self.coming));
-            under.extend(tracer(Party::Controller, &self.setting, &self.coming));
+            let tracing = tracing(Party::Controller, &self.setting, &self.coming);
+            under.extend(tracing.iter().flat_map(Tracing::around));
         }
         let controller = Controller::start_under(&under, cluster.scratch.path(), &arguments);
         self.relays.introduce(Party::Controller, controller.process.pid());
@@ -190,11 +200,10 @@ async fn storage(
     }
     let plain = spec.clone();
     spec.more.extend(stops(party, coming));
-    let tracer = tracer(party, setting, coming);
-    if tracer.is_empty() {
+    let Some(tracing) = tracing(party, setting, coming) else {
         return Storage::start(spec).await;
-    }
-    spec.under = tracer;
+    };
+    spec.under = tracing.around();
     LOG_TRACED.clone_into(&mut spec.log);
     match Storage::try_start(spec).await {
         Ok(storage) => storage,
@@ -222,17 +231,19 @@ fn write_token(file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The switch. Over TCP its worker has the client's socket itself.
 async fn switch(
     scratch: &Scratch,
     source: &Storage,
     coming: &VecDeque<Blow>,
-    network: Option<&Network>,
+    (network, tcp): (Option<&Network>, bool),
 ) -> Switch {
     let socket = |name| format!("unix:{}", scratch.join(name).display());
     let mut more = vec!["--log".to_owned(), LOG.to_owned()];
     more.extend(stops(Party::Switch, coming));
     let routes = [(VOLUME, source.uri(VOLUME))];
-    let (listen, control) = (socket("switch-nbd"), socket("switch-control"));
+    let listen = if tcp { "127.0.0.1:0".to_owned() } else { socket("switch-nbd") };
+    let control = socket("switch-control");
     let mut spec = SwitchSpec::new(listen, control, scratch.join("switch"), &routes);
     if let Some(network) = network {
         spec.under = network.under(Party::Switch);
@@ -251,12 +262,12 @@ fn stops(party: Party, coming: &VecDeque<Blow>) -> Vec<String> {
     labels.flatten().collect()
 }
 
-/// What the party runs under: nothing, or a tracer that kills it at a system call, or counts them.
-fn tracer(party: Party, setting: &Setting, coming: &VecDeque<Blow>) -> Vec<String> {
+/// What the party is traced for: to be killed at a system call, or to have them counted.
+fn tracing<'a>(party: Party, setting: &'a Setting, coming: &VecDeque<Blow>) -> Option<Tracing<'a>> {
     let call = coming.iter().find_map(|blow| match blow.point {
-        Point::Call(call) if blow.party == party => Some(calls::killing(call, blow.time)),
+        Point::Call(call) if blow.party == party => Some(Tracing::Kill(call, blow.time)),
         _ => None,
     });
     let counted = setting.counted.as_ref().filter(|(counted, _)| *counted == party);
-    call.or(counted.map(|(_, file)| calls::counting(file))).unwrap_or_default()
+    call.or(counted.map(|(_, file)| Tracing::Count(file)))
 }

@@ -27,12 +27,10 @@ impl Stage {
     /// Lets a blow fall whose moment has come.
     pub(super) async fn strike(&mut self) -> Result<()> {
         for party in PARTIES {
-            let ended = self.process(party).and_then(|process| process.ended());
-            let stopped = self.is_stopped(party);
             let at = self.coming.iter().position(|blow| blow.party == party);
-            let dead = ended.is_some() && party != Party::Controller;
             let by_call = at.is_some_and(|at| is_call_of(party, &self.coming[at]));
-            ensure!(!dead || by_call, "the {party} has ended by itself: {ended:?}");
+            let (dead, stopped) = (self.is_dead(party)?, self.is_stopped(party));
+            ensure!(!dead || by_call, "the {party} has ended by itself");
             match at {
                 Some(at) if stopped || dead => {
                     let blow = self.coming.remove(at).context("a blow that was there")?;
@@ -101,6 +99,17 @@ impl Stage {
             self.restart(party).await;
         }
         Ok(())
+    }
+
+    /// Whether somebody has died who comes back. A controller may end whenever it is done.
+    fn is_dead(&mut self, party: Party) -> Result<bool> {
+        let ended = self.process(party).and_then(|process| process.ended());
+        if party != Party::Switch {
+            return Ok(ended.is_some() && party != Party::Controller);
+        }
+        ensure!(ended.is_none(), "the switch has ended by itself: {ended:?}");
+        let keeper = self.cluster.switch.process.pid();
+        Ok(child_of(keeper) != Some(self.worker))
     }
 
     fn is_stopped(&mut self, party: Party) -> bool {
