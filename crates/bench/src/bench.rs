@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use crate::interrupt;
 use crate::load::{End, Load};
 use crate::machine::{Machine, processors};
 use crate::noise;
@@ -72,10 +73,12 @@ impl Plan {
     /// An empty folder, which goes with its value.
     pub(crate) fn scratch(&self, place: Place) -> Result<TempDir> {
         let folder = self.folder(place);
-        tempfile::Builder::new()
-            .prefix("blockferry-bench-")
-            .tempdir_in(folder)
-            .with_context(|| format!("cannot make a folder in {}", folder.display()))
+        let beginning = interrupt::beginning();
+        let scratch = tempfile::Builder::new().prefix("blockferry-bench-").tempdir_in(folder);
+        let scratch =
+            scratch.with_context(|| format!("cannot make a folder in {}", folder.display()))?;
+        beginning.with(scratch.path());
+        Ok(scratch)
     }
 
     /// A load of the length of this plan.
@@ -115,6 +118,8 @@ impl Round<'_> {
             *self.failed += 1;
             Measured::note(format!("failed: {error:#}"))
         });
+        // What an interruption has brought about is no figure.
+        let _not_interrupted = interrupt::beginning();
         let figures = measured.values.iter().take(4);
         let figures =
             figures.map(|(name, value)| format!(" {name} {value:.4}")).collect::<String>();

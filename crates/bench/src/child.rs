@@ -9,7 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::interrupt;
 
 /// How long a process may take until it listens; a traced one is slow.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -44,9 +46,8 @@ impl Server {
         let out = File::options().create(true).append(true).open(log);
         let out = out.with_context(|| format!("cannot write {}", log.display()))?;
         let err = out.try_clone()?;
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn();
-        let child = child.with_context(|| missing(name))?;
-        Ok(Self { name: name.to_owned(), child })
+        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        Ok(Self { name: name.to_owned(), child: spawn(name, command)? })
     }
 
     /// The same, and waits until it listens.
@@ -131,7 +132,8 @@ impl Drop for Server {
 /// Runs a command to its end; it has to succeed.
 pub(crate) fn run(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| missing(&name))?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = spawn(&name, command)?.wait_with_output()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("{name} failed ({}): {}", output.status, said.trim().lines().last().unwrap_or(""));
@@ -145,8 +147,21 @@ pub(crate) fn free_port() -> Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-fn missing(name: &str) -> String {
-    format!("cannot start {name}: dev/bench installs what is needed")
+fn spawn(name: &str, command: &mut Command) -> Result<Child> {
+    let _beginning = interrupt::beginning();
+    let missing = || format!("cannot start {name}: dev/bench installs what is needed");
+    command.spawn().with_context(missing)
+}
+
+/// Kills all that this process has started, and what those have.
+pub(crate) fn kill_descendants() {
+    let all = all_processes();
+    let children = all.iter().filter(|process| process.parent == std::process::id());
+    for pid in children.flat_map(|child| family(child.pid, &all)) {
+        // One that has ended meanwhile needs no signal.
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+    }
 }
 
 fn last_line(log: &Path) -> String {
@@ -154,19 +169,23 @@ fn last_line(log: &Path) -> String {
     format!("it said {:?}", text.trim().lines().last().unwrap_or(""))
 }
 
-/// A process that its parent has put into another group belongs to it all the same.
-fn usage_of_family(first: u32) -> Usage {
-    let all = all_processes();
+/// A process and those that it and its descendants have started, also where one of them has put
+/// itself into another group, or has lost its parent.
+fn family(first: u32, all: &[Process]) -> Vec<u32> {
     let mut family = vec![first];
     let mut at = 0;
     while let Some(&member) = family.get(at) {
-        let of_it = |process: &&Process| {
-            process.parent == member || process.group == first || process.pid == first
-        };
+        let of_it = |process: &&Process| process.parent == member || process.group == first;
         let more: Vec<u32> = all.iter().filter(of_it).map(|process| process.pid).collect();
         family.extend(more.into_iter().filter(|pid| !family.contains(pid)).collect::<Vec<_>>());
         at += 1;
     }
+    family
+}
+
+fn usage_of_family(first: u32) -> Usage {
+    let all = all_processes();
+    let family = family(first, &all);
     let members = all.iter().filter(|process| family.contains(&process.pid));
     members.fold(Usage::default(), |sum, process| {
         let (resident, resident_max) = resident(process.pid);

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::bench::{self, Place, Plan};
+use crate::interrupt;
 use crate::load::{End, Load, Pattern};
 use crate::record::{self, Part};
 use crate::report;
@@ -120,6 +121,7 @@ pub fn run(cli: Cli) -> Result<bool> {
 
 fn measure(arguments: &RunArguments) -> Result<bool> {
     allow_many_files()?;
+    interrupt::watch()?;
     let by_default = if arguments.quick { "target/bench" } else { "docs" };
     let out = arguments.out.clone().unwrap_or_else(|| by_default.into());
     let results = arguments.results.clone();

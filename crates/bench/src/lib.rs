@@ -14,6 +14,7 @@ mod controller;
 mod fio;
 mod goals;
 mod image;
+mod interrupt;
 mod link;
 pub mod load;
 mod machine;
