@@ -95,7 +95,8 @@ impl Stage {
             relays.stand_before(Party::Destination, &scratch.join("b/control"))?;
         }
         let tracing = tracing(Party::Switch, setting, &coming);
-        let tcp = tracing.is_some() || trial.seed % 2 == 1;
+        // The load is in no namespace.
+        let tcp = tracing.is_some() || !trial.net && trial.seed % 2 == 1;
         let switch = switch(&scratch, &source, &coming, (network.as_ref(), tcp)).await;
         let worker = switch.worker().await;
         let shadow = match tracing {
