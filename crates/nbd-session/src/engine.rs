@@ -10,6 +10,7 @@
 //! Where the socket is a keeper's, answers leave in frames ([`crate::kept`]), and the connection may
 //! begin with what another process has left ([`crate::replay`]).
 
+mod awake;
 mod inflow;
 mod requests;
 
@@ -26,6 +27,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio_util::io::poll_write_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::awake::Awake;
 use self::inflow::Inflowing;
 use crate::deadline::Deadline;
 use crate::greet::Session;
@@ -79,6 +81,7 @@ pub(crate) async fn run(
         held_back: HeldBack::new(),
         charged: 0,
         buffered: limits.buffered_total.part(),
+        awake: Awake::new(limits.attention.clone()),
         deadline: Deadline::new(),
         stuck: Deadline::new(),
         reading: Reading::Open,
@@ -121,6 +124,7 @@ struct Engine {
     /// Bytes that parked requests hold or will hold when they are answered.
     charged: u64,
     buffered: BufferedPart,
+    awake: Awake,
     deadline: Deadline,
     /// Runs while no answer leaves.
     stuck: Deadline,
@@ -154,6 +158,7 @@ impl Engine {
 
     /// Does all that can be done now.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), SessionEnd> {
+        let mut has_waited = false;
         loop {
             self.take_answers(cx);
             self.take_requests(cx);
@@ -165,9 +170,18 @@ impl Engine {
             if finished && !matches!(self.reading, Reading::Open) {
                 return Err(self.stopped());
             }
-            if !sent && !received {
+            if sent || received {
+                continue;
+            }
+            if has_waited {
+                // Others have their turn before this one waits again.
+                cx.waker().wake_by_ref();
                 return Ok(());
             }
+            if !self.stay_awake()? {
+                return Ok(());
+            }
+            has_waited = true;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 /// Bounds on what clients can make a server hold. One value is shared by all connections of a
@@ -29,11 +30,22 @@ pub struct Limits {
     /// A client that takes none of its answers for this time goes if another's requests wait for
     /// that, as they do where a keeper has the clients.
     pub stuck_timeout: Duration,
+    /// Whom the server serves now.
+    pub attention: Attention,
 }
 
 /// A count of bytes that connections share.
 #[derive(Clone, Debug, Default)]
 pub struct BufferedTotal(Arc<AtomicU64>);
+
+/// Which of a server's connections was served last.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    last: Arc<AtomicU64>,
+    next: Arc<AtomicU64>,
+    /// Whether there is a processor for others while one connection is waited for.
+    pub(crate) has_room_for_others: bool,
+}
 
 /// One connection's part of a [`BufferedTotal`]; given back when dropped.
 #[derive(Debug)]
@@ -54,7 +66,27 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             frame_timeout: Duration::from_secs(30),
             stuck_timeout: Duration::from_secs(5),
+            attention: Attention::default(),
         }
+    }
+}
+
+impl Default for Attention {
+    fn default() -> Self {
+        let has_room_for_others = available_parallelism().is_ok_and(|count| count.get() > 1);
+        Self { last: Arc::default(), next: Arc::default(), has_room_for_others }
+    }
+}
+
+impl Attention {
+    /// A number for a connection.
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A connection is served; tells whether it was the last one, too.
+    pub(crate) fn stays_with(&self, connection: u64) -> bool {
+        self.last.swap(connection, Ordering::Relaxed) == connection
     }
 }
 

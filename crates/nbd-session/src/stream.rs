@@ -1,5 +1,6 @@
 //! A connected socket of either kind, and how it is tuned.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use blockferry_keeper::ClientSocket;
 use blockferry_tcp_progress::progress;
 use bytes::BytesMut;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use socket2::{Domain, SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -29,6 +32,11 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const RECEIVE_BYTES: usize = 128 << 10;
 /// With less room than this a buffer gets new room, in bytes.
 const RECEIVE_BYTES_MIN: usize = 32 << 10;
+
+thread_local! {
+    /// What is received past the runtime, until it is known how much it is.
+    static AT_ONCE: RefCell<Vec<u8>> = RefCell::new(vec![0; RECEIVE_BYTES_MIN]);
+}
 
 /// A connected socket.
 #[derive(Debug)]
@@ -116,6 +124,25 @@ impl Stream {
             buffer.reserve(missing.max(RECEIVE_BYTES));
         }
         poll_read_buf(Pin::new(self), cx, buffer)
+    }
+
+    /// The same past the runtime: gives nothing where nothing is there. The runtime will take what it
+    /// hears of that later for news, and find none.
+    pub(crate) fn receive_now(&self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+        AT_ONCE.with_borrow_mut(|bytes| {
+            let received = match self {
+                Self::Tcp(stream) => recv(stream, &mut bytes[..], RecvFlags::DONTWAIT),
+                Self::Unix(stream) => recv(stream, &mut bytes[..], RecvFlags::DONTWAIT),
+            };
+            match received {
+                Ok((count, _)) => {
+                    buffer.extend_from_slice(&bytes[..count]);
+                    Ok(Some(count))
+                }
+                Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
     }
 
     /// A socket that another process has had, non-blocking as that had it.

@@ -260,6 +260,28 @@ async fn exports_are_listed() {
     server.stop().await;
 }
 
+/// The server waits awake for each next request, where another processor is free for the client.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_asks_one_thing_after_another_reads_what_it_wrote_and_may_leave_in_between() {
+    for rounds in [2000, 1999] {
+        let server = Server::start(Memory::new(MIB)).await;
+        let link = soon(connect(&server.options())).await.unwrap();
+        for round in 0..rounds {
+            let length = 1 + round * 7919 % 100_000;
+            let data = vec![u8::try_from(round % 251).unwrap(); length];
+            let at = u64::try_from(round * 4099 % 900_000).unwrap();
+            soon(link.request(write(at, data.clone()))).await.unwrap();
+            let answer = soon(link.request(read(at, length as u64))).await;
+            assert_eq!(bytes(answer.unwrap()), data);
+        }
+        match rounds % 2 {
+            0 => assert_eq!(soon(link.disconnect()).await, LinkEnd::Disconnected),
+            _ => link.abort(),
+        }
+        server.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_unix_socket_serves_the_same_and_is_taken_away_at_the_end() {
     use std::os::unix::fs::PermissionsExt;

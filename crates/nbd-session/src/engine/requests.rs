@@ -32,6 +32,7 @@ impl Engine {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
                     self.deadline.disarm();
+                    self.awake.took();
                     self.take_request(frame, cx);
                     self.end_replay(Replaying::is_over);
                 }

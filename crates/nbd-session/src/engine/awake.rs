@@ -1,0 +1,209 @@
+//! Waiting for a client's next request without going to sleep.
+//!
+//! Waking a sleeping processor costs more than answering a small request. A client that sends one
+//! request after another is waited for awake for a moment, as long as that has proved right lately:
+//! only while nobody else is served, so that nobody waits for it, and only where another processor is
+//! free for everything else.
+
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
+
+use super::{Engine, Reading, SessionEnd};
+use crate::limits::Attention;
+
+/// Longest wait. Two processors that sleep and wake each other need about as long.
+const LONGEST: Duration = Duration::from_micros(100);
+
+/// So many turns in a row have to bring one request each, and nobody else any.
+const ALONE_AFTER: u32 = 16;
+
+/// A request that comes sooner was sent before its client had the last answer: there are more under
+/// way, and whoever sleeps a little finds several at once.
+const SOON: Duration = Duration::from_micros(5);
+
+/// After so many more waits that were wrong than right ...
+const WRONG_MAX: u32 = 4;
+
+/// ... there is none for so many turns, and for twice as many the next time ...
+const PAUSE: u32 = 256;
+const PAUSE_MAX: u32 = 1 << 14;
+
+/// ... unless so many in a row were right in between.
+const RIGHT_AGAIN: u32 = 64;
+
+/// What one connection knows of its client's habits.
+pub(super) struct Awake {
+    attention: Attention,
+    connection: u64,
+    /// Turns in a row with one request, and nobody else served.
+    alone: u32,
+    /// Waits that were right, in a row, and those that were wrong beyond the others.
+    right: u32,
+    wrong: u32,
+    /// Turns without a wait: those that are left, and those of the next time.
+    pause: u32,
+    next_pause: u32,
+    /// Requests that were taken in this turn.
+    taken: u32,
+}
+
+impl Awake {
+    pub(super) fn new(attention: Attention) -> Self {
+        let connection = attention.number();
+        Self {
+            attention,
+            connection,
+            alone: 0,
+            right: 0,
+            wrong: 0,
+            pause: 0,
+            next_pause: PAUSE,
+            taken: 0,
+        }
+    }
+
+    /// A request was taken.
+    pub(super) const fn took(&mut self) {
+        self.taken += 1;
+    }
+
+    /// How long to wait for the next request, once everything is done.
+    fn patience(&mut self) -> Option<Duration> {
+        let taken = std::mem::take(&mut self.taken);
+        if taken == 0 {
+            return None;
+        }
+        let alone = self.attention.stays_with(self.connection) && taken == 1;
+        self.alone = if alone { self.alone.saturating_add(1) } else { 0 };
+        if self.pause > 0 {
+            self.pause -= 1;
+            return None;
+        }
+        let waits = self.alone >= ALONE_AFTER && self.attention.has_room_for_others;
+        waits.then_some(LONGEST)
+    }
+
+    fn waited(&mut self, is_right: bool) {
+        if is_right {
+            self.right += 1;
+            self.wrong = self.wrong.saturating_sub(1);
+            if self.right == RIGHT_AGAIN {
+                (self.right, self.next_pause) = (0, PAUSE);
+            }
+            return;
+        }
+        self.right = 0;
+        self.wrong += 1;
+        if self.wrong == WRONG_MAX {
+            (self.wrong, self.pause) = (0, self.next_pause);
+            self.next_pause = (2 * self.next_pause).min(PAUSE_MAX);
+        }
+    }
+}
+
+impl Engine {
+    /// Waits a moment for the next request, if that is likely to be worth it. True when something has
+    /// come.
+    pub(super) fn stay_awake(&mut self) -> Result<bool, SessionEnd> {
+        let idle = matches!(self.reading, Reading::Open)
+            && self.keeping.is_none()
+            && self.parked.is_empty()
+            && self.outbox.is_empty()
+            && self.inbox.is_empty();
+        let Some(longest) = self.awake.patience().filter(|_| idle) else { return Ok(false) };
+        let begun = Instant::now();
+        while begun.elapsed() < longest {
+            match self.stream.receive_now(&mut self.inbox)? {
+                Some(0) => {
+                    self.stop(SessionEnd::Closed);
+                    return Ok(true);
+                }
+                Some(_) => {
+                    self.awake.waited(begun.elapsed() > SOON);
+                    return Ok(true);
+                }
+                None => yield_now(),
+            }
+        }
+        self.awake.waited(false);
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attention() -> Attention {
+        let mut attention = Attention::default();
+        attention.has_room_for_others = true;
+        attention
+    }
+
+    /// A turn that brings so many requests; tells whether the next one is waited for.
+    fn turn(awake: &mut Awake, requests: u32) -> bool {
+        (0..requests).for_each(|_| awake.took());
+        awake.patience().is_some()
+    }
+
+    /// Turns of one request until the next one is waited for.
+    fn turns_until_it_waits(awake: &mut Awake) -> u32 {
+        1 + (0..1 << 20).take_while(|_| !turn(awake, 1)).count() as u32
+    }
+
+    #[test]
+    fn a_client_that_sends_one_request_after_another_is_waited_for() {
+        let mut awake = Awake::new(attention());
+        assert!(turns_until_it_waits(&mut awake) <= ALONE_AFTER + 1);
+        assert!(turn(&mut awake, 1));
+        assert!(!turn(&mut awake, 0), "nothing was answered");
+    }
+
+    #[test]
+    fn nobody_is_waited_for_while_somebody_else_is_served() {
+        let attention = attention();
+        let mut clients = [Awake::new(attention.clone()), Awake::new(attention)];
+        for _ in 0..1000 {
+            assert!(clients.iter_mut().all(|client| !turn(client, 1)));
+        }
+        turns_until_it_waits(&mut clients[0]);
+        turn(&mut clients[1], 1);
+        assert!(!turn(&mut clients[0], 1), "the other one was served in between");
+    }
+
+    #[test]
+    fn a_client_that_has_several_requests_under_way_is_not_waited_for() {
+        let mut awake = Awake::new(attention());
+        for _ in 0..1000 {
+            assert!(!turn(&mut awake, 1) && !turn(&mut awake, 2));
+        }
+    }
+
+    #[test]
+    fn without_another_processor_nobody_is_waited_for() {
+        let mut attention = attention();
+        attention.has_room_for_others = false;
+        let mut awake = Awake::new(attention);
+        assert!((0..1000).all(|_| !turn(&mut awake, 1)));
+    }
+
+    #[test]
+    fn waits_that_are_wrong_become_rare_and_those_that_are_right_do_not() {
+        let mut awake = Awake::new(attention());
+        let waited = |awake: &mut Awake, is_right: bool| {
+            let waits = (0..10_000).filter(|_| {
+                let waits = turn(awake, 1);
+                if waits {
+                    awake.waited(is_right);
+                }
+                waits
+            });
+            waits.count()
+        };
+        assert!(waited(&mut awake, true) > 9_900);
+        assert!(waited(&mut awake, false) < 30);
+        assert!(waited(&mut awake, false) <= WRONG_MAX as usize);
+        let again = waited(&mut awake, true) + waited(&mut awake, true) + waited(&mut awake, true);
+        assert!(again > 10_000, "a client that has changed is waited for again: {again}");
+    }
+}
