@@ -13,9 +13,9 @@
 //! an answer on only when it is there whole. Once a TCP client is through its handshake its worker reads
 //! and writes the client's socket by itself, and the keeper has only the record of it, so that no
 //! request's way leads through two processes: the worker says what it will take or send before it does,
-//! and at its death the kernel tells how far it has come. So when a worker dies, no client notices: the next one
-//! is told what has no answer yet, and how each connection stands ([`Talk`]). What it must do to make
-//! that right is the worker's business: fence what its predecessor sent, and keep the order.
+//! and at its death the kernel tells how far it has come. So when a worker dies, no client notices: the
+//! next one is told what has no answer yet, and how each connection stands ([`Talk`]). What it must do
+//! to make that right is the worker's business: fence what its predecessor sent, and keep the order.
 //!
 //! The keeper has nothing to fail on: it runs on one thread, parses nothing of a client's, and every
 //! limit is a constant. An error of one connection ends that connection.

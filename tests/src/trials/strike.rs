@@ -29,8 +29,13 @@ impl Stage {
         for party in PARTIES {
             let at = self.coming.iter().position(|blow| blow.party == party);
             let by_call = at.is_some_and(|at| is_call_of(party, &self.coming[at]));
-            let (dead, stopped) = (self.is_dead(party)?, self.is_stopped(party));
-            ensure!(!dead || by_call, "the {party} has ended by itself");
+            let (death, stopped) = (self.death(party)?, self.is_stopped(party));
+            let dead = death.is_some();
+            ensure!(
+                !dead || by_call,
+                "the {party} has ended by itself: {}",
+                death.unwrap_or_default()
+            );
             match at {
                 Some(at) if stopped || dead => {
                     let blow = self.coming.remove(at).context("a blow that was there")?;
@@ -101,15 +106,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Whether somebody has died who comes back. A controller may end whenever it is done.
-    fn is_dead(&mut self, party: Party) -> Result<bool> {
+    /// How somebody has died who comes back. A controller may end whenever it is done.
+    fn death(&mut self, party: Party) -> Result<Option<String>> {
         let ended = self.process(party).and_then(|process| process.ended());
         if party != Party::Switch {
-            return Ok(ended.is_some() && party != Party::Controller);
+            let ended = ended.filter(|_| party != Party::Controller);
+            return Ok(ended.map(|status| status.to_string()));
         }
-        ensure!(ended.is_none(), "the switch has ended by itself: {ended:?}");
-        let keeper = self.cluster.switch.process.pid();
-        Ok(child_of(keeper) != Some(self.worker))
+        ensure!(ended.is_none(), "the switch's keeper has ended by itself: {ended:?}");
+        let child = child_of(self.cluster.switch.process.pid());
+        let former = self.worker;
+        let gone = child != Some(former);
+        Ok(gone.then(|| format!("its worker was {former}, and its child is {child:?}")))
     }
 
     fn is_stopped(&mut self, party: Party) -> bool {
