@@ -262,7 +262,8 @@ impl Work<'_> {
     }
 }
 
-/// What comes with a client: a socket to the keeper, and its own where that will be lent.
+/// What comes with a client: a socket to the keeper; and where it will be lent its own, and memory for
+/// a record of that.
 type Sockets = Vec<OwnedFd>;
 
 type Said = (ToWorker, Sockets);
@@ -276,8 +277,12 @@ async fn hear(channel: &Channel) -> Result<Option<Said>> {
 fn line(peer: Option<SocketAddr>, sockets: Sockets, clock: Arc<Clock>) -> Option<KeptLine> {
     let mut sockets = sockets.into_iter();
     let keeper = UnixStream::from_std(sockets.next()?.into()).ok()?;
-    let own = sockets.next().map(|socket| TcpStream::from_std(socket.into()));
-    let borrowed = own.transpose().ok()?.map(|socket| Borrowed { socket, clock });
+    let borrowed = match (sockets.next(), sockets.next()) {
+        (Some(own), Some(record)) => {
+            Some(Borrowed { socket: TcpStream::from_std(own.into()).ok()?, clock, record })
+        }
+        _ => None,
+    };
     Some(KeptLine { keeper, borrowed, peer: named(peer) })
 }
 

@@ -24,7 +24,7 @@ pub struct Channel {
 }
 
 /// Sockets that go with one packet, at most.
-pub(crate) const SOCKETS_MAX: usize = 2;
+pub(crate) const SOCKETS_MAX: usize = 3;
 
 /// A packet, and the sockets that came with it.
 #[derive(Debug)]

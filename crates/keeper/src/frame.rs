@@ -1,4 +1,4 @@
-//! What a worker sends for one client: whole answers, each with the part of the client's stream that
+//! What a worker says about one client: whole answers, each with the part of the client's stream that
 //! it settles; and where it has the client's socket itself, first what it is about to take from that.
 //!
 //! ```text
@@ -35,6 +35,11 @@ pub enum Kind {
     /// What the client has sent next, as its worker sees it in the client's socket. It settles nothing;
     /// in the place of what is settled is its arrival, as an empty range.
     Heard,
+    /// What was heard and has its answer, without either; see [`record`](crate::Recorder).
+    Past,
+    /// How many bytes the client was sent before the answers that follow: the range begins and ends
+    /// there.
+    Given,
 }
 
 /// A header.
@@ -100,7 +105,7 @@ impl FrameHeader {
         header
     }
 
-    fn decode(mut header: &[u8]) -> Result<Self, FrameError> {
+    pub(crate) fn decode(mut header: &[u8]) -> Result<Self, FrameError> {
         let code = header.get_u8();
         let kind = Kind::from_code(code).ok_or(FrameError::Kind(code))?;
         header.get_u8();
@@ -129,6 +134,8 @@ impl Kind {
             Self::Established => 2,
             Self::Reply => 3,
             Self::Heard => 4,
+            Self::Past => 5,
+            Self::Given => 6,
         }
     }
 
@@ -138,6 +145,8 @@ impl Kind {
             2 => Some(Self::Established),
             3 => Some(Self::Reply),
             4 => Some(Self::Heard),
+            5 => Some(Self::Past),
+            6 => Some(Self::Given),
             _ => None,
         }
     }
@@ -199,6 +208,8 @@ mod tests {
             Kind::Established,
             Kind::Reply,
             Kind::Heard,
+            Kind::Past,
+            Kind::Given,
         ]);
         let frame = (kind, any::<u64>(), any::<u64>(), bytes(), bytes()).prop_map(
             |(kind, one, other, pass, bytes)| Frame {

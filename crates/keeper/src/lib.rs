@@ -11,9 +11,9 @@
 //!
 //! The keeper retains what a client has sent until the worker settles it with an answer, and passes
 //! an answer on only when it is there whole. Once a TCP client is through its handshake its worker reads
-//! and writes the client's socket by itself, and the keeper has only the record of it, so that no
-//! request's way leads through two processes: the worker says what it will take or send before it does,
-//! and at its death the kernel tells how far it has come. So when a worker dies, no client notices: the
+//! and writes the client's socket by itself, and leaves a record of it in memory that the two processes
+//! share ([`Recorder`]), so that no request's way leads through two processes: the worker writes down what
+//! it will take or send before it does, and at its death the kernel tells how far it has come. So when a worker dies, no client notices: the
 //! next one is told what has no answer yet, and how each connection stands ([`Talk`]). What it must do
 //! to make that right is the worker's business: fence what its predecessor sent, and keep the order.
 //!
@@ -30,6 +30,7 @@ mod keeper;
 mod message;
 mod outgoing;
 mod pump;
+mod record;
 mod retained;
 mod seat;
 mod seats;
@@ -50,6 +51,7 @@ pub use keeper::Keeper;
 pub use message::{
     ALIVE_EVERY, BadMessage, ClientId, MESSAGE_BYTES_MAX, PROTOCOL, ToKeeper, ToWorker,
 };
+pub use record::{Recorder, new_record, read_record};
 pub use retained::{NotKept, PIECES_MAX, RETAINED_BYTES_MAX};
 pub use seat::ClientSocket;
 pub use supervision::Program;

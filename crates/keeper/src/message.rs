@@ -11,7 +11,7 @@ use crate::talk::Resume;
 
 /// Version of everything that passes between keeper and worker. A keeper that meets another version
 /// keeps its worker and refuses the new one: only a restart of the keeper can bring that in.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// Longest packet, in bytes: a pass and some fixed fields.
 pub const MESSAGE_BYTES_MAX: usize = PASS_BYTES_MAX + 1024;
@@ -35,7 +35,7 @@ pub enum ToWorker {
         control: String,
     },
     /// A client that was served by another before. With a socket to the keeper and, where it will be
-    /// lent, its own.
+    /// lent, its own and memory for a record.
     Resume(ClientId, Option<SocketAddr>, Resume),
     /// There are no more clients of another.
     Complete,

@@ -1,10 +1,11 @@
 //! Moves bytes between a client's socket and its worker's, as the [`Talk`] has it; or lends the client's
-//! socket to the worker, and follows what that says (`follow.rs`).
+//! socket to the worker, and reads what that has said when it is gone (`loan.rs`).
 
-mod follow;
+mod loan;
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,7 +14,7 @@ use tokio::io::AsyncWrite;
 use tokio::net::UnixStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use self::follow::Loan;
+use self::loan::Loan;
 use crate::clock::Clock;
 use crate::frame::{FrameDecoder, FrameError};
 use crate::seat::ClientSocket;
@@ -35,12 +36,16 @@ pub(crate) enum PumpEnd {
     Frame(#[from] FrameError),
     #[error("the worker broke the protocol: {0}")]
     Fault(#[from] Fault),
+    #[error("the worker's record cannot be read: {0}")]
+    Record(io::Error),
 }
 
 pub(crate) struct Pump<C> {
     client: Client<C>,
     pub(crate) talk: Talk,
     worker: Option<UnixStream>,
+    /// Where the worker's record is once it has the client's socket.
+    record: Option<OwnedFd>,
     from_client: BytesMut,
     from_worker: BytesMut,
     decoder: FrameDecoder,
@@ -72,6 +77,7 @@ impl<C: ClientSocket> Pump<C> {
             client: Client::Here(client),
             talk,
             worker: None,
+            record: None,
             from_client: BytesMut::new(),
             from_worker: BytesMut::new(),
             decoder: FrameDecoder::default(),
@@ -81,8 +87,9 @@ impl<C: ClientSocket> Pump<C> {
     }
 
     /// Begins with a worker that knows nothing yet.
-    pub(crate) fn attach(&mut self, worker: UnixStream) {
+    pub(crate) fn attach(&mut self, worker: UnixStream, record: Option<OwnedFd>) {
         self.worker = Some(worker);
+        self.record = record;
         self.from_worker = BytesMut::new();
         self.decoder = FrameDecoder::default();
         (self.hushed, self.draining) = (false, false);
@@ -90,7 +97,7 @@ impl<C: ClientSocket> Pump<C> {
 
     /// Whether there is a worker, dead or alive.
     pub(crate) const fn is_attached(&self) -> bool {
-        self.worker.is_some() || matches!(self.client, Client::Lent(_))
+        self.worker.is_some()
     }
 
     /// The client's socket, where it is here.
@@ -118,8 +125,8 @@ impl<C: ClientSocket> Pump<C> {
     /// Runs until one side ends; without a worker only what is left for the client moves.
     pub(crate) async fn run(&mut self, clock: &Clock) -> PumpEnd {
         let end = loop {
-            if matches!(self.client, Client::Lent(_)) {
-                break self.follow().await;
+            if let (Client::Lent(_), Some(worker)) = (&self.client, &self.worker) {
+                break loan::end_of(worker).await;
             }
             match poll_fn(|cx| self.poll(cx, clock)).await {
                 Then::End(end) => break end,
@@ -131,7 +138,9 @@ impl<C: ClientSocket> Pump<C> {
             }
         };
         self.worker = None;
-        self.take_back().err().unwrap_or(end)
+        let taken_back = self.take_back();
+        self.record = None;
+        taken_back.err().unwrap_or(end)
     }
 
     /// Sends what is left for the client.

@@ -17,9 +17,9 @@ pub const RETAINED_BYTES_MAX: u64 = 128 << 20;
 pub const PIECES_MAX: usize = 1 << 16;
 
 /// See the module. Offsets count from the beginning of the present worker's part of the stream.
-#[derive(Debug, Default)]
-pub(crate) struct Retained {
-    pieces: BTreeMap<u64, Piece>,
+#[derive(Debug)]
+pub(crate) struct Retained<P = Bytes> {
+    pieces: BTreeMap<u64, Piece<P>>,
     bytes: u64,
     /// Where the present worker was told everything up to.
     told: u64,
@@ -29,9 +29,18 @@ pub(crate) struct Retained {
     end: u64,
 }
 
+/// Bytes that lie one behind another, or where they are.
+pub(crate) trait Part {
+    /// How many.
+    fn length(&self) -> u64;
+
+    /// Takes what lies behind the first `count` out; there are more.
+    fn split_off(&mut self, count: u64) -> Self;
+}
+
 #[derive(Debug)]
-struct Piece {
-    bytes: Bytes,
+struct Piece<P> {
+    bytes: P,
     arrival: u64,
 }
 
@@ -42,9 +51,20 @@ pub struct NotKept {
     settled: Range<u64>,
 }
 
-impl Piece {
+impl Part for Bytes {
     fn length(&self) -> u64 {
-        self.bytes.len() as u64
+        self.len() as u64
+    }
+
+    fn split_off(&mut self, count: u64) -> Self {
+        // What is in memory is far shorter than what a usize counts.
+        Self::split_off(self, usize::try_from(count).unwrap_or(usize::MAX))
+    }
+}
+
+impl<P> Default for Retained<P> {
+    fn default() -> Self {
+        Self { pieces: BTreeMap::new(), bytes: 0, told: 0, begun: 0, end: 0 }
     }
 }
 
@@ -67,9 +87,42 @@ impl Retained {
         self.pieces.values().map(|piece| (piece.arrival, piece.bytes.clone()))
     }
 
+    /// The worker is gone: what is left becomes the beginning of its successor's stream, without the
+    /// gaps that answers have made. Gives how much of it any former worker was told, and when that
+    /// had arrived.
+    pub(crate) fn rewind(&mut self) -> (u64, Arrivals) {
+        let mut arrivals = Arrivals::default();
+        let mut replay = 0;
+        let mut end = 0;
+        self.cut_at(self.begun);
+        for (start, piece) in std::mem::take(&mut self.pieces) {
+            if start < self.begun {
+                arrivals.push(end, piece.arrival);
+                replay += piece.bytes.length();
+            }
+            let length = piece.bytes.length();
+            self.pieces.insert(end, piece);
+            end += length;
+        }
+        (self.told, self.begun, self.end) = (0, replay, end);
+        (replay, arrivals)
+    }
+}
+
+impl<P: Part> Retained<P> {
+    /// How many bytes are kept.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What is kept from here on, with where it begins and its arrivals.
+    pub(crate) fn from(&self, offset: u64) -> impl Iterator<Item = (u64, u64, &P)> {
+        self.pieces.range(offset..).map(|(start, piece)| (*start, piece.arrival, &piece.bytes))
+    }
+
     /// Keeps what the client sent next. `arrival` grows with every piece, over all clients.
-    pub(crate) fn push(&mut self, bytes: Bytes, arrival: u64) {
-        let length = bytes.len() as u64;
+    pub(crate) fn push(&mut self, bytes: P, arrival: u64) {
+        let length = bytes.length();
         if length > 0 {
             self.pieces.insert(self.end, Piece { bytes, arrival });
             self.end += length;
@@ -78,10 +131,27 @@ impl Retained {
     }
 
     /// Keeps what the present worker has heard by itself.
-    pub(crate) fn push_heard(&mut self, bytes: Bytes, arrival: u64) {
+    pub(crate) fn push_heard(&mut self, bytes: P, arrival: u64) {
         self.push(bytes, arrival);
         self.told = self.end;
         self.begun = self.begun.max(self.told);
+    }
+
+    /// The present worker has heard this by itself, or was told it, and has answered it.
+    ///
+    /// # Errors
+    /// When a part of it is not kept, or something is missing before it; nothing has changed then.
+    pub(crate) fn pass_over(&mut self, settled: Range<u64>) -> Result<(), NotKept> {
+        if settled.end <= self.end {
+            return self.settle(settled);
+        }
+        if settled.start != self.end || self.told != self.end {
+            return Err(NotKept { settled });
+        }
+        self.end = settled.end;
+        self.told = self.end;
+        self.begun = self.begun.max(self.end);
+        Ok(())
     }
 
     /// Forgets what lies behind the offset: the worker has heard it, and has left it to the next one.
@@ -94,7 +164,7 @@ impl Retained {
         }
         self.cut_at(offset);
         for piece in self.pieces.split_off(&offset).into_values() {
-            self.bytes -= piece.length();
+            self.bytes -= piece.bytes.length();
         }
         self.end = offset;
         self.told = self.told.min(offset);
@@ -128,7 +198,7 @@ impl Retained {
         while let Some((start, _)) = self.pieces.range(settled.clone()).next() {
             let start = *start;
             if let Some(piece) = self.pieces.remove(&start) {
-                self.bytes -= piece.length();
+                self.bytes -= piece.bytes.length();
             }
         }
         Ok(())
@@ -141,7 +211,7 @@ impl Retained {
             .into_iter()
             .chain(self.pieces.range(range.clone()))
             .map(|(start, piece)| {
-                let end = (start + piece.length()).min(range.end);
+                let end = (start + piece.bytes.length()).min(range.end);
                 end.saturating_sub((*start).max(range.start))
             })
             .sum()
@@ -151,9 +221,8 @@ impl Retained {
     fn cut_at(&mut self, offset: u64) {
         let Some((start, piece)) = self.pieces.range_mut(..offset).next_back() else { return };
         let inside = offset - start;
-        if inside < piece.length() {
-            // Pieces are far shorter than what a usize counts.
-            let bytes = piece.bytes.split_off(usize::try_from(inside).unwrap_or(usize::MAX));
+        if inside < piece.bytes.length() {
+            let bytes = piece.bytes.split_off(inside);
             let arrival = piece.arrival;
             self.pieces.insert(offset, Piece { bytes, arrival });
         }
@@ -162,27 +231,6 @@ impl Retained {
     /// Whether the worker was told everything.
     pub(crate) const fn is_told(&self) -> bool {
         self.told == self.end
-    }
-
-    /// The worker is gone: what is left becomes the beginning of its successor's stream, without the
-    /// gaps that answers have made. Gives how much of it any former worker was told, and when that
-    /// had arrived.
-    pub(crate) fn rewind(&mut self) -> (u64, Arrivals) {
-        let mut arrivals = Arrivals::default();
-        let mut replay = 0;
-        let mut end = 0;
-        self.cut_at(self.begun);
-        for (start, piece) in std::mem::take(&mut self.pieces) {
-            if start < self.begun {
-                arrivals.push(end, piece.arrival);
-                replay += piece.length();
-            }
-            let length = piece.length();
-            self.pieces.insert(end, piece);
-            end += length;
-        }
-        (self.told, self.begun, self.end) = (0, replay, end);
-        (replay, arrivals)
     }
 }
 

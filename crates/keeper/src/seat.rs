@@ -43,8 +43,8 @@ pub trait ClientSocket: AsyncRead + AsyncWrite + Unpin + Sized + Send + 'static 
 /// What a seat is told.
 #[derive(Debug)]
 pub(crate) enum Order<C> {
-    /// Here is a worker that serves the client.
-    Serve(UnixStream),
+    /// Here is a worker that serves the client, and where its record will be if it gets the socket.
+    Serve(UnixStream, Option<OwnedFd>),
     /// The worker is dead.
     Drain,
     /// The connection is over.
@@ -107,7 +107,7 @@ impl<C: ClientSocket> Seat<C> {
 
     fn obey(&mut self, order: Option<Order<C>>, dismissed: &mut bool) -> Then<C> {
         match order {
-            Some(Order::Serve(worker)) => self.pump.attach(worker),
+            Some(Order::Serve(worker, record)) => self.pump.attach(worker, record),
             Some(Order::Drain) => self.pump.drain(),
             Some(Order::Dismiss { cut: false }) => {
                 // What the worker has sent before comes first.
@@ -129,7 +129,7 @@ impl<C: ClientSocket> Seat<C> {
                 tracing::debug!(client = self.client, %end, "a client has gone");
                 return Then::Leave;
             }
-            PumpEnd::Frame(_) | PumpEnd::Fault(_) => {
+            PumpEnd::Frame(_) | PumpEnd::Fault(_) | PumpEnd::Record(_) => {
                 tracing::error!(client = self.client, %end, "cutting a client");
                 return Then::Cut;
             }

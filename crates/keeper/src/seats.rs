@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
-use std::iter;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinSet};
@@ -17,6 +16,7 @@ use crate::door::Admitted;
 use crate::estate::{Estate, Left};
 use crate::message::{ClientId, ToWorker};
 use crate::pump::Pump;
+use crate::record::new_record;
 use crate::seat::{ClientSocket, Order, Parted, Seat};
 use crate::supervision::Run;
 use crate::talk::{Next, Resume, Talk};
@@ -24,8 +24,6 @@ use crate::worker::Worker;
 
 /// Orders to a seat that wait: no more than a few for each worker that it has.
 const ORDERS_MAX: usize = 16;
-/// What may gather of a worker's words about a client, in bytes, as far as the system lets it.
-const WORDS_BYTES: usize = 2 << 20;
 /// Reports of seats that wait.
 const REPORTS_MAX: usize = 1024;
 
@@ -237,14 +235,15 @@ impl<S: ClientSocket> Seats<S> {
 }
 
 impl<S> Entry<S> {
-    /// The seat's end of a new pair; its worker's, and the client's socket where that can be lent.
-    fn sockets(&self) -> std::io::Result<(UnixStream, Vec<OwnedFd>)> {
+    /// What the seat gets and what its worker gets: two ends of a new pair and, where the client's
+    /// socket can be lent, memory for a record of that, the worker with the socket itself.
+    fn sockets(&self) -> io::Result<(Order<S>, Vec<OwnedFd>)> {
         let (near, far) = UnixStream::pair()?;
-        let lent = self.lent.as_ref().map(OwnedFd::try_clone).transpose()?;
         let far = OwnedFd::from(far.into_std()?);
-        // What is less than wanted is enough; nothing depends on it but speed.
-        let _ = set_socket_send_buffer_size(&far, WORDS_BYTES);
-        Ok((near, iter::once(far).chain(lent).collect()))
+        let Some(lent) = &self.lent else { return Ok((Order::Serve(near, None), vec![far])) };
+        let record = new_record()?;
+        let for_worker = vec![far, lent.try_clone()?, record.try_clone()?];
+        Ok((Order::Serve(near, Some(record)), for_worker))
     }
 
     fn order(&self, order: Order<S>) {
@@ -254,9 +253,9 @@ impl<S> Entry<S> {
 
     fn give(&mut self, run: Run, worker: &Worker, message: ToWorker) {
         match self.sockets() {
-            Ok((near, far)) => {
-                worker.say(message, far);
-                self.order(Order::Serve(near));
+            Ok((serve, sockets)) => {
+                worker.say(message, sockets);
+                self.order(serve);
                 self.place = Place::With(run);
             }
             Err(error) => {

@@ -9,10 +9,9 @@
 //! client, both or neither: each request is answered exactly once, whichever worker dies when.
 //!
 //! Where the client's socket can be lent, its worker reads and writes it by itself after the handshake,
-//! and what goes over the keeper is a record: the worker says what it is about to take before it takes
-//! that, and what it is about to send before it sends any of that. When the worker is gone the kernel
-//! tells how much it has taken and sent; the rest of the record is what a successor is told, and what
-//! is still to be sent.
+//! and leaves a record: it says what it is about to take before it takes that, and what it is about to
+//! send before it sends any of that. When the worker is gone the kernel tells how much it has taken and
+//! sent; the rest of the record is what a successor is told, and what is still to be sent.
 
 use blockferry_tcp_progress::Progress;
 use bytes::{Buf, Bytes};
@@ -49,12 +48,12 @@ pub struct Talk {
     lent: Option<Lent>,
 }
 
-/// What has become of a lent socket, as far as it was looked at.
+/// Where a worker began with a lent socket.
 #[derive(Clone, Copy, Debug)]
 struct Lent {
-    /// Where in what is retained the worker began to read.
+    /// In what is retained.
     from: u64,
-    /// Bytes that it has sent.
+    /// Bytes that it had sent before what is on its way to the client.
     given: u64,
 }
 
@@ -120,6 +119,9 @@ pub enum Fault {
     /// A frame of this kind makes no sense at this point.
     #[error("a frame of kind {0:?} out of order")]
     OutOfOrder(Kind),
+    /// It has the client's socket, and speaks beside its record.
+    #[error("a worker speaks beside its record")]
+    BesideRecord,
 }
 
 impl Talk {
@@ -162,26 +164,15 @@ impl Talk {
         self.lent.is_some()
     }
 
-    /// The worker has sent so many bytes since it has the socket, or more by now. What it may have told
-    /// of and was not taken yet does not count.
-    pub fn note_given(&mut self, given: u64) {
-        let Some(lent) = &mut self.lent else { return };
-        let more = given.saturating_sub(lent.given);
-        let more = usize::try_from(more).unwrap_or(usize::MAX).min(self.outgoing.remaining());
-        self.outgoing.advance(more);
-        lent.given += more as u64;
-    }
-
     /// The socket is back, and everything that the worker has said was taken: so far has it come.
     ///
     /// # Errors
     /// When the worker has told of less.
     pub fn give_back(&mut self, moved: Progress) -> Result<(), Fault> {
-        self.note_given(moved.given);
         let Some(lent) = self.lent.take() else { return Ok(()) };
-        if lent.given != moved.given {
-            return Err(Fault::Untold("sent"));
-        }
+        let given = moved.given.checked_sub(lent.given).and_then(|given| given.try_into().ok());
+        let given = given.filter(|given| *given <= self.outgoing.remaining());
+        self.outgoing.advance(given.ok_or(Fault::Untold("sent"))?);
         let taken = self.retained.forget_from(lent.from + moved.taken);
         taken.map_err(|_| Fault::Untold("taken"))
     }
@@ -229,18 +220,28 @@ impl Talk {
             Kind::Handshake => self.pass.is_none() && frame.settles.is_empty(),
             Kind::Established => self.pass.is_none(),
             Kind::Reply => self.pass.is_some() && self.lends == self.is_lent(),
-            Kind::Heard => self.is_lent(),
+            Kind::Heard | Kind::Past => self.is_lent(),
+            Kind::Given => self.lent.is_some_and(|lent| lent.given == 0),
         };
         if !expected {
             return Err(Fault::OutOfOrder(frame.kind));
         }
-        if frame.kind == Kind::Heard {
-            if !self.retained.has_room() {
-                return Err(Fault::TooMuch);
+        match frame.kind {
+            Kind::Handshake | Kind::Established | Kind::Reply => self.take_answer(frame),
+            Kind::Past => Ok(self.retained.pass_over(frame.settles)?),
+            Kind::Heard if !self.retained.has_room() => Err(Fault::TooMuch),
+            Kind::Heard => {
+                self.retained.push_heard(frame.bytes, frame.settles.start);
+                Ok(())
             }
-            self.retained.push_heard(frame.bytes, frame.settles.start);
-            return Ok(());
+            Kind::Given => {
+                self.lent.iter_mut().for_each(|lent| lent.given = frame.settles.start);
+                Ok(())
+            }
         }
+    }
+
+    fn take_answer(&mut self, frame: Frame) -> Result<(), Fault> {
         if frame.kind != Kind::Reply || !self.forgets_answers {
             self.retained.settle(frame.settles)?;
         }

@@ -2,80 +2,67 @@
 //! record before it is taken or sent.
 //!
 //! ```text
-//!   client's socket ── look ──▶ told to the keeper ── take ──▶ requests
-//!   client's socket ◀── send ── told to the keeper ◀────────── answers
+//!   client's socket ── look ──▶ written down ── take ──▶ requests
+//!   client's socket ◀── send ── written down ◀────────── answers
 //! ```
 //!
-//! What the keeper's socket has taken the keeper gets, whatever becomes of this process. So a successor
-//! is told of everything that was taken and has no answer, and sends the rest of what was begun.
+//! What is written down the keeper finds, whatever becomes of this process. So a successor is told of
+//! everything that was taken and has no answer, and the rest of what was begun is sent.
 
-use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use blockferry_keeper::{Clock, FrameHeader, Kind};
+use blockferry_keeper::{Clock, Recorder};
 use blockferry_nbd_wire::Outbox;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
+
+use crate::exports::Hold;
 
 /// Looked at in one go, in bytes: many small requests come in one.
 const LOOK_BYTES: usize = 128 << 10;
 /// The same at most, where more is known to follow.
 const LOOK_BYTES_MAX: usize = 256 << 10;
 
-/// A client's socket, and the order of everything that this process receives.
+/// A client's socket, and what it takes to use it.
 #[derive(Debug)]
 pub struct Borrowed {
     /// The socket. It may be touched when the keeper has nothing more to tell.
     pub socket: TcpStream,
-    /// Shared by all clients of a process.
+    /// The order of everything that this process receives; shared by all its clients.
     pub clock: Arc<Clock>,
+    /// Memory for the record, which the keeper has, too.
+    pub record: OwnedFd,
 }
 
 /// See the module.
 pub(crate) struct Lending {
-    borrowed: Borrowed,
+    socket: TcpStream,
+    clock: Arc<Clock>,
+    recorder: Recorder,
     /// The keeper has told and sent everything that was its own to tell and to send.
     is_here: bool,
-    heard: Option<Heard>,
-    /// Parts of answers that the keeper does not have whole, with where they end on their way to it.
-    unrecorded: VecDeque<(u64, Bytes)>,
-    unrecorded_bytes: usize,
     answers: Outbox,
-}
-
-/// What lies in the socket and was told to the keeper.
-struct Heard {
-    bytes: BytesMut,
-    /// Where it ends on its way to the keeper.
-    end: u64,
-}
-
-/// What listening has brought.
-pub(crate) enum News {
-    /// The client has closed its sending half.
-    End,
-    /// So many bytes are to be told to the keeper before they are taken.
-    Told(usize),
-    /// So many bytes are in the inbox.
-    Taken(usize),
+    /// Bytes of answers that the socket has taken.
+    given: u64,
+    /// What ends with answers that are not written down.
+    holds: Vec<Hold>,
 }
 
 impl Lending {
-    pub(crate) fn new(borrowed: Borrowed) -> Self {
-        Self {
-            borrowed,
-            is_here: false,
-            heard: None,
-            unrecorded: VecDeque::new(),
-            unrecorded_bytes: 0,
-            answers: Outbox::new(),
-        }
+    /// For a client of whose stream so much has come, and so much is settled.
+    pub(crate) fn new(borrowed: Borrowed, received: u64, settled: u64) -> io::Result<Self> {
+        let Borrowed { socket, clock, record } = borrowed;
+        let recorder = Recorder::new(record, received, settled)?;
+        let (answers, holds) = (Outbox::new(), Vec::new());
+        Ok(Self { socket, clock, recorder, is_here: false, answers, given: 0, holds })
     }
 
     pub(crate) const fn is_here(&self) -> bool {
@@ -87,87 +74,74 @@ impl Lending {
         self.is_here = true;
     }
 
+    /// The keeper has told so many bytes.
+    pub(crate) fn told(&mut self, count: u64) {
+        if !self.is_here {
+            self.recorder.told(count);
+        }
+    }
+
     /// Bytes that wait for the client.
     pub(crate) fn held(&self) -> usize {
-        self.unrecorded_bytes + self.answers.remaining()
+        self.answers.remaining()
     }
 
-    /// A part of an answer, which may be sent when the keeper's socket has taken what is before `end`.
-    pub(crate) fn record(&mut self, part: Bytes, end: u64) {
-        self.unrecorded_bytes += part.len();
-        self.unrecorded.push_back((end, part));
+    /// What ends with answers that are not written down.
+    pub(crate) fn holds(&self) -> &[Hold] {
+        &self.holds
     }
 
-    /// The keeper's socket has taken so much.
-    pub(crate) fn recorded(&mut self, sent: u64) {
-        while self.unrecorded.front().is_some_and(|(end, _)| *end <= sent) {
-            let Some((_, part)) = self.unrecorded.pop_front() else { return };
-            self.unrecorded_bytes -= part.len();
-            self.answers.put_payload(part);
-        }
+    /// Takes an answer, which settles a part of the client's stream.
+    pub(crate) fn answer(&mut self, answer: &mut Outbox, settles: Range<u64>, hold: Hold) {
+        self.recorder.answer(settles, answer.remaining(), answer.pieces());
+        self.answers.append(answer);
+        self.holds.push(hold);
     }
 
-    /// Sends once what may be sent. True when something went.
+    /// Writes down and sends once what is there. True when something went.
     pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.answers.is_empty() {
+        if !self.is_here || self.answers.is_empty() {
             return Poll::Ready(Ok(false));
         }
-        let socket = Pin::new(&mut self.borrowed.socket);
-        let sent = ready!(poll_write_buf(socket, cx, &mut self.answers))?;
-        Poll::Ready(if sent > 0 { Ok(true) } else { Err(io::ErrorKind::WriteZero.into()) })
+        self.recorder.write()?;
+        self.holds.clear();
+        let sent = ready!(poll_write_buf(Pin::new(&mut self.socket), cx, &mut self.answers))?;
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.given += sent as u64;
+        if self.recorder.is_long(self.answers.remaining()) {
+            self.recorder.renew(self.given, self.answers.pieces())?;
+        }
+        Poll::Ready(Ok(true))
     }
 
-    /// Looks at what the client has sent, or takes what the keeper was told of. `put` and `sent` are how
-    /// much was put out for the keeper, and how much of that its socket has taken.
+    /// Takes what the client has sent, once it is written down; gives how much, zero at its end.
     pub(crate) fn poll_listen(
         &mut self,
         cx: &mut Context<'_>,
         (inbox, missing): (&mut BytesMut, usize),
-        outbox: &mut Outbox,
-        (put, sent): (u64, u64),
-    ) -> Poll<io::Result<News>> {
-        if let Some(Heard { bytes, end }) = &mut self.heard {
-            if sent < *end {
-                return Poll::Pending;
-            }
-            ready!(take(&self.borrowed.socket, cx, bytes))?;
-            let count = bytes.len();
-            inbox.unsplit(std::mem::take(bytes));
-            self.heard = None;
-            return Poll::Ready(Ok(News::Taken(count)));
-        }
+    ) -> Poll<io::Result<usize>> {
         let room = missing.clamp(LOOK_BYTES, LOOK_BYTES_MAX);
         inbox.reserve(room);
         let whole = inbox.len();
-        let (mut look, mut into) = (Look(&self.borrowed.socket), (&mut *inbox).limit(room));
+        let (mut look, mut into) = (Look(&self.socket), (&mut *inbox).limit(room));
         let count = ready!(poll_read_buf(Pin::new(&mut look), cx, &mut into))?;
-        if count == 0 {
-            return Poll::Ready(Ok(News::End));
+        if count > 0 {
+            let seen = &mut inbox[whole..];
+            self.recorder.hear(seen, self.clock.tick())?;
+            take(&self.socket, seen)?;
         }
-        let bytes = inbox.split_off(whole);
-        let arrival = self.borrowed.clock.tick();
-        let settles = arrival..arrival;
-        let header = FrameHeader { kind: Kind::Heard, pass: 0, bytes: count, settles }.encode();
-        outbox.put(&header);
-        outbox.put_payload(Bytes::copy_from_slice(&bytes));
-        let told = header.len() + count;
-        self.heard = Some(Heard { bytes, end: put + told as u64 });
-        Poll::Ready(Ok(News::Told(told)))
+        Poll::Ready(Ok(count))
     }
 }
 
 /// Takes what was looked at out of the socket, without another copy.
-fn take(socket: &TcpStream, cx: &mut Context<'_>, seen: &mut BytesMut) -> Poll<io::Result<()>> {
-    loop {
-        ready!(socket.poll_read_ready(cx))?;
-        // A TCP socket drops what is truncated and does not touch the memory.
-        let take = || Ok(rustix::net::recv(socket, &mut seen[..], RecvFlags::TRUNC)?.1);
-        return match socket.try_io(Interest::READABLE, take) {
-            Ok(count) if count == seen.len() => Poll::Ready(Ok(())),
-            Ok(_) => Poll::Ready(Err(io::Error::other("somebody else reads the client's socket"))),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => Poll::Ready(Err(error)),
-        };
+fn take(socket: &TcpStream, seen: &mut [u8]) -> io::Result<()> {
+    // A TCP socket drops what is truncated and does not touch the memory.
+    match rustix::net::recv(socket, &mut *seen, RecvFlags::TRUNC | RecvFlags::DONTWAIT)?.1 {
+        count if count == seen.len() => Ok(()),
+        _ => Err(io::Error::other("somebody else reads the client's socket")),
     }
 }
 

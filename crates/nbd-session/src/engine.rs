@@ -166,7 +166,8 @@ impl Engine {
             let received = self.receive(cx)?;
             self.account();
             let waiting = self.parked.len() + self.held_back.len();
-            let finished = waiting == 0 && self.outbox.is_empty();
+            let leaving = self.keeping.as_ref().map_or(0, Keeping::leaving);
+            let finished = waiting == 0 && leaving == 0 && self.outbox.is_empty();
             if finished && !matches!(self.reading, Reading::Open) {
                 return Err(self.stopped());
             }
@@ -204,10 +205,10 @@ impl Engine {
         self.buffered.set(self.charged + answers + self.inbox.len() as u64);
     }
 
-    /// Bytes of answers that wait to leave. What is on its way to a keeper as well counts once.
+    /// Bytes of answers that wait to leave.
     fn waiting_bytes(&self) -> u64 {
         let own = self.keeping.as_ref().map_or(0, Keeping::held);
-        own.max(self.outbox.remaining() as u64)
+        own + self.outbox.remaining() as u64
     }
 
     fn awaits_socket(&self) -> bool {
@@ -235,7 +236,7 @@ impl Engine {
                 Ok(true)
             }
             Poll::Ready(Ok(Some(count))) => {
-                self.keeping.as_mut().into_iter().for_each(|keeping| keeping.received(count));
+                self.keeping.iter_mut().for_each(|keeping| keeping.received(count));
                 Ok(true)
             }
             Poll::Ready(Err(error)) => Err(error.into()),
@@ -243,18 +244,17 @@ impl Engine {
     }
 
     /// Receives from whoever has the client's bytes; gives how many have come, zero at the end, and
-    /// `None` where something else has come about.
+    /// `None` when that is now somebody else.
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         missing: usize,
     ) -> Poll<io::Result<Option<usize>>> {
         let inbox = &mut self.inbox;
-        if let Some(keeping) = &mut self.keeping {
-            let listening = keeping.poll_listen(cx, (inbox, missing), &mut self.outbox);
-            if let Some(news) = listening {
-                return news;
-            }
+        if let Some(keeping) = &mut self.keeping
+            && let Some(listening) = keeping.poll_listen(cx, (inbox, missing))
+        {
+            return listening.map_ok(Some);
         }
         let count = ready!(self.stream.poll_receive(cx, inbox, missing))?;
         let lent = count == 0 && self.keeping.as_mut().is_some_and(Keeping::arrive);

@@ -113,7 +113,7 @@ impl Greeting<'_> {
             let settled = self.received - self.inbox.len() as u64;
             self.send_as(Kind::Established, (kept.pass)(negotiated), settled).await?;
             let borrowed = self.line.borrowed.take();
-            keeping = Some(Keeping::new(kept.order, borrowed, self.received, settled));
+            keeping = Some(Keeping::new(kept.order, borrowed, self.received, settled)?);
         } else {
             self.send().await?;
         }

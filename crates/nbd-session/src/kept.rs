@@ -1,6 +1,6 @@
 //! The serving side of a connection whose client's socket is a keeper's: what comes is the client's
 //! bytes, and what goes are frames, each a whole answer with the part of those bytes that it settles.
-//! Where the keeper lends the client's socket, the frames are its record ([`crate::borrowed`]).
+//! Where the keeper lends the client's socket, they are written down instead ([`crate::borrowed`]).
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,7 +14,7 @@ use blockferry_nbd_wire::{Negotiated, Outbox, RequestHeader, encode_reply, in_on
 use bytes::{Buf, BytesMut};
 use futures_util::future::BoxFuture;
 
-use crate::borrowed::{Borrowed, Lending, News};
+use crate::borrowed::{Borrowed, Lending};
 use crate::exports::{Hold, Order};
 
 /// Parts of one read that are told one by one, each with a header of at most 40 bytes; a read in more
@@ -63,15 +63,19 @@ impl Origin {
 
 impl Keeping {
     /// For a stream of which so much has come, and so much is settled.
+    ///
+    /// # Errors
+    /// When no record can be begun.
     pub(crate) fn new(
         order: Arc<dyn Order>,
         borrowed: Option<Borrowed>,
         received: u64,
         taken: u64,
-    ) -> Self {
-        let lending = borrowed.map(Lending::new);
+    ) -> io::Result<Self> {
+        let lending = borrowed.map(|borrowed| Lending::new(borrowed, received, taken));
+        let lending = lending.transpose()?;
         let (answer, leaving) = (Outbox::new(), VecDeque::new());
-        Self { order, lending, received, taken, answer, put: 0, sent: 0, leaving }
+        Ok(Self { order, lending, received, taken, answer, put: 0, sent: 0, leaving })
     }
 
     /// Whether the keeper has still to tell or to send something before it lends the client's socket.
@@ -100,33 +104,24 @@ impl Keeping {
         }
     }
 
-    /// Listens to the client, where its socket is here: gives how many bytes have come, and `Some(0)` at
-    /// its end; `None` when what has come is told to the keeper first.
+    /// Listens to the client, where its socket is here: gives how many bytes have come, zero at its end.
     pub(crate) fn poll_listen(
         &mut self,
         cx: &mut Context<'_>,
-        (inbox, missing): (&mut BytesMut, usize),
-        outbox: &mut Outbox,
-    ) -> Option<Poll<io::Result<Option<usize>>>> {
+        into: (&mut BytesMut, usize),
+    ) -> Option<Poll<io::Result<usize>>> {
         let lending = self.lending.as_mut().filter(|lending| lending.is_here())?;
-        let way = (self.put, self.sent);
-        Some(lending.poll_listen(cx, (inbox, missing), outbox, way).map_ok(|news| match news {
-            News::End => Some(0),
-            News::Taken(count) => Some(count),
-            News::Told(count) => {
-                self.put += count as u64;
-                None
-            }
-        }))
+        Some(lending.poll_listen(cx, into))
     }
 
-    /// Answers that have not left whole.
+    /// Answers that the keeper may not have.
     pub(crate) fn leaving(&self) -> usize {
-        self.leaving.len()
+        self.lending.as_ref().map_or(self.leaving.len(), |lending| lending.holds().len())
     }
 
-    pub(crate) const fn received(&mut self, count: usize) {
+    pub(crate) fn received(&mut self, count: usize) {
         self.received += count as u64;
+        self.lending.iter_mut().for_each(|lending| lending.told(count as u64));
     }
 
     pub(crate) const fn progress(&self) -> Progress {
@@ -164,20 +159,15 @@ impl Keeping {
         outcome: Result<Reply, Failure>,
     ) {
         encode_reply(&mut self.answer, negotiated, header, outcome.map(fitting));
+        if let Some(lending) = &mut self.lending {
+            return lending.answer(&mut self.answer, origin.range, origin.hold);
+        }
         let bytes = self.answer.remaining();
         let frame = FrameHeader { kind: Kind::Reply, pass: 0, bytes, settles: origin.range };
         let frame = frame.encode();
         outbox.put(&frame);
         self.put += (frame.len() + bytes) as u64;
-        match &mut self.lending {
-            None => outbox.append(&mut self.answer),
-            Some(lending) => {
-                for part in self.answer.drain() {
-                    outbox.put_payload(part.clone());
-                    lending.record(part, self.put);
-                }
-            }
-        }
+        outbox.append(&mut self.answer);
         self.leaving.push_back((self.put, origin.hold));
     }
 
@@ -185,7 +175,6 @@ impl Keeping {
     /// process. Tells whether an answer has left whole.
     pub(crate) fn sent(&mut self, count: usize) -> bool {
         self.sent += count as u64;
-        self.lending.iter_mut().for_each(|lending| lending.recorded(self.sent));
         let before = self.leaving.len();
         while self.leaving.front().is_some_and(|(end, _)| *end <= self.sent) {
             self.leaving.pop_front();
@@ -195,8 +184,9 @@ impl Keeping {
 
     /// Whether somebody waits for an answer to leave.
     pub(crate) fn is_waited_for(&self) -> bool {
-        let holds = self.leaving.iter().filter_map(|(_, hold)| hold.as_ref());
-        holds.into_iter().any(|hold| hold.is_waited_for())
+        let written = self.lending.iter().flat_map(Lending::holds);
+        let holds = self.leaving.iter().map(|(_, hold)| hold).chain(written);
+        holds.flatten().any(|hold| hold.is_waited_for())
     }
 }
 
@@ -254,7 +244,7 @@ mod tests {
             Reply::Read(ones.chain([ReadPart::Data(tail)]).collect())
         };
         for parts in [0, READ_PARTS_MAX - 1, READ_PARTS_MAX, 4 * READ_PARTS_MAX] {
-            let mut keeping = Keeping::new(Arc::new(AtOnce), None, 0, 0);
+            let mut keeping = Keeping::new(Arc::new(AtOnce), None, 0, 0).unwrap();
             let negotiated = Negotiated { style: Style::Extended, allocation_context: None };
             let mut outbox = Outbox::new();
             let read = (&header(LENGTH as u64), Origin::default());
@@ -276,7 +266,7 @@ mod tests {
     #[test]
     fn what_an_answer_holds_ends_when_its_last_byte_has_left() {
         let (held, hold) = std::sync::mpsc::channel::<()>();
-        let mut keeping = Keeping::new(Arc::new(AtOnce), None, 0, 0);
+        let mut keeping = Keeping::new(Arc::new(AtOnce), None, 0, 0).unwrap();
         let negotiated = Negotiated { style: Style::Simple, allocation_context: None };
         let mut outbox = Outbox::new();
         let origin = Origin { range: 0..28, hold: Some(Box::new(Watched(held))) };

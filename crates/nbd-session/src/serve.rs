@@ -102,9 +102,11 @@ pub async fn resume(
     let KeptLine { keeper, borrowed, peer } = line;
     let mut stream = Stream::Unix(keeper);
     let Some(kept) = opened.kept.take() else { return KeptEnd::Cut };
-    let arrivals = match read_arrivals(&mut stream).await {
-        Ok(arrivals) => arrivals,
-        Err(error) => {
+    let arrivals = read_arrivals(&mut stream).await;
+    let keeping = Keeping::new(kept.order, borrowed, 0, 0);
+    let (arrivals, keeping) = match (arrivals, keeping) {
+        (Ok(arrivals), Ok(keeping)) => (arrivals, keeping),
+        (Err(error), _) | (_, Err(error)) => {
             tracing::warn!(%peer, %error, "a client cannot be gone on with");
             return KeptEnd::Cut;
         }
@@ -113,7 +115,7 @@ pub async fn resume(
         opened,
         negotiated,
         inbox: BytesMut::new(),
-        keeping: Some(Keeping::new(kept.order, borrowed, 0, 0)),
+        keeping: Some(keeping),
         replaying: (replay.bytes > 0)
             .then(|| Replaying::new(replay, arrivals, limits.in_flight_max)),
     };

@@ -7,14 +7,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use blockferry_device::Request;
-use blockferry_keeper::{Clock, Frame, FrameDecoder, Kind, Next, Talk};
+use blockferry_keeper::{Clock, Frame, Kind, Next, Talk, new_record, read_record};
 use blockferry_nbd_session::{
     Borrowed, Kept, KeptEnd, KeptLine, Limits, Opened, Order, Peer, Replay, Resumed, Style, Turn,
     resume,
 };
 use blockferry_nbd_wire::{Negotiated, constants as c};
 use blockferry_tcp_progress::{Progress, progress};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use support::raw::request;
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,8 +40,7 @@ struct Stage {
     worker: JoinHandle<KeptEnd>,
     shutdown: CancellationToken,
     talk: Talk,
-    decoder: FrameDecoder,
-    inbox: BytesMut,
+    record: OwnedFd,
     begin: Progress,
 }
 
@@ -57,6 +57,10 @@ fn opened(device: &Arc<Memory>) -> Opened {
 
 impl Stage {
     async fn new(device: &Arc<Memory>) -> Self {
+        Self::with_record(device, new_record().unwrap()).await
+    }
+
+    async fn with_record(device: &Arc<Memory>, record: OwnedFd) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let socket = OwnedFd::from(listener.accept().await.unwrap().0.into_std().unwrap());
@@ -72,8 +76,7 @@ impl Stage {
             worker_end,
             shutdown: CancellationToken::new(),
             talk,
-            decoder: FrameDecoder::default(),
-            inbox: BytesMut::new(),
+            record,
             begin,
         };
         stage.give_to(device, far).await;
@@ -88,7 +91,8 @@ impl Stage {
         let resumed = Resumed { opened: opened(device), negotiated, replay };
         let socket = self.socket.try_clone().unwrap();
         let socket = TcpStream::from_std(socket.into()).unwrap();
-        let borrowed = Some(Borrowed { socket, clock: Arc::new(Clock::default()) });
+        let (clock, record) = (Arc::new(Clock::default()), self.record.try_clone().unwrap());
+        let borrowed = Some(Borrowed { socket, clock, record });
         let line = KeptLine { keeper: far, borrowed, peer: Peer::Unix };
         self.shutdown = CancellationToken::new();
         let session = resume(line, resumed, Arc::new(Limits::default()), self.shutdown.clone());
@@ -115,13 +119,23 @@ impl Stage {
         self.talk.lend();
     }
 
-    /// Takes the worker's next words.
-    async fn listen(&mut self) -> usize {
-        let count = soon(self.worker_end.read_buf(&mut self.inbox)).await.unwrap_or_default();
-        while let Some(frame) = self.decoder.decode(&mut self.inbox).unwrap() {
-            self.talk.take_frame(frame).unwrap();
+    /// How far the socket has come since it was lent.
+    fn moved(&self) -> Progress {
+        progress(self.socket.as_fd()).unwrap().since(self.begin).unwrap()
+    }
+
+    /// How many bytes of the client's stream are written down as taken, and of answers as given.
+    fn written(&self) -> Progress {
+        let (mut taken, mut given) = (0, 0);
+        for Frame { kind, settles, bytes, .. } in read_record(&self.record).unwrap() {
+            match kind {
+                Kind::Heard => taken += bytes.len() as u64,
+                Kind::Past => taken += settles.end - settles.start,
+                Kind::Given => given += settles.start,
+                _ => given += bytes.len() as u64,
+            }
         }
-        count
+        Progress { taken, given }
     }
 
     /// The worker dies wherever it is; another gets the client.
@@ -129,10 +143,11 @@ impl Stage {
         self.worker.abort();
         // It has ended already, or ends so.
         let _ = (&mut self.worker).await;
-        while self.listen().await > 0 {}
-        let moved = progress(self.socket.as_fd()).unwrap().since(self.begin).unwrap();
-        self.talk.give_back(moved).expect("all of it was on the record");
-        (self.decoder, self.inbox) = Default::default();
+        for frame in read_record(&self.record).unwrap() {
+            self.talk.take_frame(frame).unwrap();
+        }
+        self.talk.give_back(self.moved()).expect("all of it was on the record");
+        self.record = new_record().unwrap();
         let (near, far) = UnixStream::pair().unwrap();
         self.worker_end = near;
         self.give_to(device, far).await;
@@ -171,36 +186,55 @@ async fn no_answer_leaves_while_the_keeper_has_still_to_tell_or_send_something()
 }
 
 #[tokio::test]
-async fn what_the_keeper_is_not_told_is_not_taken() {
-    let device = Memory::new(64 * MIB);
+async fn whatever_was_taken_or_sent_is_written_down_also_when_the_record_is_begun_anew() {
+    const LENGTH: u32 = 100 << 10;
+    const COUNT: u64 = 64;
+    let device = Memory::new(MIB);
     let mut stage = Stage::new(&device).await;
     stage.lend().await;
-    // Far more than fits between the worker and a keeper that does not listen.
-    let requests: Vec<u8> = (1..=64).flat_map(|cookie| write_at(cookie, 256 << 10)).collect();
-    let length = requests.len() as u64;
-    let (mut other, mut half) = stage.client.split();
-    let send = async { half.write_all(&requests).await.unwrap() };
-    let mut answers = vec![0; 64 * 16];
-    let receive = async { other.read_exact(&mut answers).await.map(|_| ()).unwrap() };
-    let keeper = async {
-        let mut told = 0;
-        while told < length {
-            let moved = progress(stage.socket.as_fd()).unwrap().since(stage.begin).unwrap();
-            let before = told;
-            let count = stage.worker_end.read_buf(&mut stage.inbox).await.unwrap();
-            while let Some(frame) = stage.decoder.decode(&mut stage.inbox).unwrap() {
-                told += if frame.kind == Kind::Heard { frame.bytes.len() as u64 } else { 0 };
-            }
-            // What lies between them was told, too.
-            assert!(count > 0 && moved.taken <= before + (1 << 20), "{moved:?} {before}");
-        }
-        while stage.worker_end.read_buf(&mut stage.inbox).await.unwrap() > 0 {
-            stage.inbox.clear();
-        }
-    };
-    tokio::select! {
-        () = soon(async { tokio::join!(send, receive); }) => {}
-        () = keeper => panic!("the worker has ended"),
+    let both = |cookie| [write_at(2 * cookie, LENGTH), read_at(2 * cookie + 1, LENGTH)].concat();
+    let requests: Vec<u8> = (1..=COUNT).flat_map(both).collect();
+    let (mut from, mut to) = std::mem::replace(&mut stage.client, dead()).into_split();
+    let asking = tokio::spawn(async move {
+        to.write_all(&requests).await.unwrap();
+        to
+    });
+    let mut answers = vec![0; COUNT as usize * (16 + 16 + LENGTH as usize)];
+    let answered = tokio::spawn(async move { from.read_exact(&mut answers).await.map(|_| ()) });
+    let mut looks = 0;
+    while !answered.is_finished() {
+        let (moved, written) = (stage.moved(), stage.written());
+        assert!(moved.taken <= written.taken && moved.given <= written.given, "{moved:?}");
+        looks += 1;
+        tokio::task::yield_now().await;
+    }
+    soon(answered).await.unwrap().unwrap();
+    let whole = stage.written();
+    assert_eq!((whole.taken, whole.given), (stage.moved().taken, stage.moved().given));
+    let length: usize =
+        read_record(&stage.record).unwrap().iter().map(|frame| frame.bytes.len()).sum();
+    assert!(length < 1 << 20, "{length} of {whole:?} after {looks} looks");
+    drop(soon(asking).await.unwrap());
+}
+
+/// A record with room for so many bytes of words.
+fn short_record(room: u64) -> OwnedFd {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let record = memfd_create("short", flags).unwrap();
+    ftruncate(&record, 4096 + room).unwrap();
+    fcntl_add_seals(&record, SealFlags::GROW).unwrap();
+    record
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_is_neither_taken_nor_sent() {
+    let device = Memory::new(MIB);
+    for (room, taken) in [(20, 0), (200, 28)] {
+        let mut stage = Stage::with_record(&device, short_record(room)).await;
+        stage.lend().await;
+        soon(stage.client.write_all(&read_at(1, 512))).await.unwrap();
+        assert_eq!(soon(&mut stage.worker).await.unwrap(), KeptEnd::Closed);
+        assert_eq!(stage.moved(), Progress { taken, given: 0 });
     }
 }
 
@@ -211,8 +245,7 @@ async fn however_a_worker_dies_every_request_has_one_answer_and_whole() {
     let device = Memory::new(MIB);
     let mut stage = Stage::new(&device).await;
     stage.lend().await;
-    let client = std::mem::replace(&mut stage.client, TcpStream::from_std(dead()).unwrap());
-    let (mut from, mut to) = client.into_split();
+    let (mut from, mut to) = std::mem::replace(&mut stage.client, dead()).into_split();
     let asking = tokio::spawn(async move {
         for cookie in 1..=REQUESTS {
             let asked =
@@ -232,22 +265,21 @@ async fn however_a_worker_dies_every_request_has_one_answer_and_whole() {
                 "a whole answer, no error"
             );
             let cookie = u64::from_be_bytes(*header[8..].first_chunk().unwrap());
-            if cookie % 3 != 0 {
-                from.read_exact(&mut vec![0; LENGTH as usize]).await.unwrap();
+            // Not as fast as they come, so that much is on its way whenever a worker dies.
+            for _ in 0..if cookie % 3 == 0 { 0 } else { 10 } {
+                from.read_exact(&mut [0; LENGTH as usize / 10]).await.unwrap();
+                tokio::task::yield_now().await;
             }
             cookies.push(cookie);
         }
         cookies
     });
-    // After more and more words, wherever the worker is then.
-    let mut words = 0;
+    // After a few of its turns, wherever the worker is then.
+    let mut workers = 0;
     while !answers.is_finished() {
-        words += 1;
-        for _ in 0..words {
-            tokio::select! {
-                heard = stage.listen() => assert!(heard > 0, "the worker has ended"),
-                () = async { while !answers.is_finished() { tokio::task::yield_now().await } } => break,
-            }
+        workers += 1;
+        for _ in 0..workers % 7 {
+            tokio::task::yield_now().await;
         }
         if !answers.is_finished() {
             stage.succeed(&device).await;
@@ -257,14 +289,14 @@ async fn however_a_worker_dies_every_request_has_one_answer_and_whole() {
     let mut cookies = soon(answers).await.unwrap();
     cookies.sort_unstable();
     assert_eq!(cookies, (1..=REQUESTS).collect::<Vec<_>>());
-    assert!(words > 5, "no more than {words} workers");
+    assert!(workers > 7, "no more than {workers} workers");
     drop(soon(asking).await.unwrap());
 }
 
 /// A socket without a peer, to stand where one was.
-fn dead() -> std::net::TcpStream {
+fn dead() -> TcpStream {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     stream.set_nonblocking(true).unwrap();
-    stream
+    TcpStream::from_std(stream).unwrap()
 }

@@ -68,11 +68,10 @@ impl Outbox {
         other.remaining = 0;
     }
 
-    /// Takes out what it holds, piece by piece, without a copy.
-    pub fn drain(&mut self) -> impl Iterator<Item = Bytes> + '_ {
-        self.remaining = 0;
-        let open = self.open.split().freeze();
-        self.closed.drain(..).chain((!open.is_empty()).then_some(open))
+    /// What it holds, piece by piece.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let open = (!self.open.is_empty()).then_some(&self.open[..]);
+        self.closed.iter().map(|piece| &piece[..]).chain(open)
     }
 
     /// Appends zeroes.
@@ -95,9 +94,8 @@ impl Buf for Outbox {
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let open = (!self.open.is_empty()).then_some(&self.open[..]);
-        let pieces = self.closed.iter().map(|piece| &piece[..]).chain(open);
-        slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
+        let pieces = slices.iter_mut().zip(self.pieces());
+        pieces.map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
     }
 
     fn advance(&mut self, mut count: usize) {
