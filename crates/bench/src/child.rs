@@ -1,10 +1,12 @@
 //! Processes that are measured: each with all its children, whose time and memory are added up, and
 //! none outlives its measurement.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,7 @@ pub(crate) struct Server {
 pub(crate) struct Usage {
     /// Processor time, user and system, in seconds.
     pub(crate) cpu_seconds: f64,
-    /// Resident memory now, in bytes.
+    /// Resident memory now, and what they share in memory files, in bytes.
     pub(crate) resident: u64,
     /// The most that each has had, added up, in bytes.
     pub(crate) resident_max: u64,
@@ -187,7 +189,9 @@ fn usage_of_family(first: u32) -> Usage {
     let all = all_processes();
     let family = family(first, &all);
     let members = all.iter().filter(|process| family.contains(&process.pid));
-    members.fold(Usage::default(), |sum, process| {
+    let shared = family.iter().flat_map(|pid| memory_files(*pid)).collect::<HashMap<_, _>>();
+    let shared = Usage { resident: shared.values().sum(), ..Usage::default() };
+    members.fold(shared, |sum, process| {
         let (resident, resident_max) = resident(process.pid);
         Usage {
             cpu_seconds: sum.cpu_seconds + process.cpu_seconds,
@@ -235,6 +239,17 @@ pub(crate) fn resident(pid: u32) -> (u64, u64) {
         kib.unwrap_or_default() << 10
     };
     (bytes("VmRSS:"), bytes("VmHWM:"))
+}
+
+/// Files in memory that a process has open, by their numbers, and what each takes, in bytes.
+fn memory_files(pid: u32) -> Vec<(u64, u64)> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let in_memory = |path: &PathBuf| {
+        fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("/memfd:"))
+    };
+    let files = paths.filter(in_memory).filter_map(|path| fs::metadata(path).ok());
+    files.map(|file| (file.ino(), file.blocks() * 512)).collect()
 }
 
 #[cfg(test)]

@@ -25,10 +25,9 @@ use tokio::net::TcpStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use crate::exports::Hold;
+use crate::room::receive_into;
 
-/// Looked at in one go, in bytes: many small requests come in one.
-const LOOK_BYTES: usize = 128 << 10;
-/// The same at most, where more is known to follow.
+/// Looked at in one go at most, in bytes.
 const LOOK_BYTES_MAX: usize = 256 << 10;
 
 /// A client's socket, and what it takes to use it.
@@ -122,11 +121,11 @@ impl Lending {
         cx: &mut Context<'_>,
         (inbox, missing): (&mut BytesMut, usize),
     ) -> Poll<io::Result<usize>> {
-        let room = missing.clamp(LOOK_BYTES, LOOK_BYTES_MAX);
-        inbox.reserve(room);
         let whole = inbox.len();
-        let (mut look, mut into) = (Look(&self.socket), (&mut *inbox).limit(room));
-        let count = ready!(poll_read_buf(Pin::new(&mut look), cx, &mut into))?;
+        let count = ready!(receive_into(inbox, missing.min(LOOK_BYTES_MAX), |room| {
+            let (mut look, mut into) = (Look(&self.socket), room.limit(LOOK_BYTES_MAX));
+            poll_read_buf(Pin::new(&mut look), cx, &mut into)
+        }))?;
         if count > 0 {
             let seen = &mut inbox[whole..];
             self.recorder.hear(seen, self.clock.tick())?;

@@ -24,6 +24,7 @@ mod link;
 mod listener;
 mod parked;
 mod replay;
+mod room;
 mod serve;
 mod slots;
 mod split;

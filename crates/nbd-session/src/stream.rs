@@ -20,6 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
 use crate::address::Address;
+use crate::room::{RECEIVE_BYTES_MIN, receive_into};
 
 /// A silent peer is probed after this long.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
@@ -27,11 +28,6 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// So many unanswered probes end the connection: a peer that vanished is noticed in 25 s.
 const KEEPALIVE_RETRIES: u32 = 3;
-
-/// Room for a receive, in bytes: many small requests come in one.
-const RECEIVE_BYTES: usize = 128 << 10;
-/// With less room than this a buffer gets new room, in bytes.
-const RECEIVE_BYTES_MIN: usize = 32 << 10;
 
 thread_local! {
     /// What is received past the runtime, until it is known how much it is.
@@ -113,17 +109,14 @@ impl Stream {
     }
 
     /// Receives once, behind what the buffer holds; tells how much came, zero at the end. `missing`
-    /// is how much is known to follow, so that a large payload comes into one piece of memory.
+    /// is how much is known to follow.
     pub(crate) fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut BytesMut,
         missing: usize,
     ) -> Poll<io::Result<usize>> {
-        if buffer.capacity() - buffer.len() < missing.max(RECEIVE_BYTES_MIN) {
-            buffer.reserve(missing.max(RECEIVE_BYTES));
-        }
-        poll_read_buf(Pin::new(self), cx, buffer)
+        receive_into(buffer, missing, |room| poll_read_buf(Pin::new(self), cx, room))
     }
 
     /// The same past the runtime: gives nothing where nothing is there. The runtime will take what it

@@ -4,15 +4,16 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::MIB;
 use super::serve::WORKLOADS;
 use crate::bench::{Place, Plan, Round};
 use crate::child::{Server, Usage};
 use crate::image;
-use crate::load::{Load, Pattern};
+use crate::load::{Load, Outcome, Pattern};
 use crate::ours::{StorageSpec, Switch, VOLUME};
 use crate::peers;
 use crate::record::Measured;
@@ -24,6 +25,8 @@ pub(crate) const WAYS: [&str; 3] =
 /// The case of many clients at once, and how many.
 pub(crate) const MANY: &str = "100 equal clients";
 const CLIENTS: usize = 100;
+/// Pause between two looks at their memory.
+const LOOK: Duration = Duration::from_millis(200);
 
 pub(crate) const DIRECT: &str = "direct";
 pub(crate) const SWITCH: &str = "switch-proxy";
@@ -88,14 +91,27 @@ impl Way {
     }
 }
 
+/// Runs the load, and looks now and then how much memory the way takes, at most.
+fn beside_looks(way: &Way, load: &Load) -> Result<(Outcome, u64)> {
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| load.run(&AtomicBool::new(false)));
+        let mut most = 0;
+        while !client.is_finished() {
+            most = most.max(way.usage().resident);
+            std::thread::sleep(LOOK);
+        }
+        let outcome = client.join().ok().context("the client panicked")?;
+        Ok((outcome?, most))
+    })
+}
+
 fn many(plan: &Plan, system: &str, folder: &Path, server: SocketAddr) -> Result<Measured> {
     let way = Way::start(plan, system, folder, server)?;
     let load = Load::new(way.at, VOLUME, Pattern::RandomRead, 4096);
     let load = plan.load(Load { depth: 4, connections: CLIENTS, ..load });
     let before = way.usage().resident;
-    let outcome = load.run(&AtomicBool::new(false))?;
-    // Once the clients have gone, some of it is given back.
-    let grown = way.usage().resident_max.saturating_sub(before) as f64;
+    let (outcome, most) = beside_looks(&way, &load)?;
+    let grown = most.saturating_sub(before) as f64;
     let slowest = outcome.requests.iter().min().copied().unwrap_or_default() as f64;
     let fastest = outcome.requests.iter().max().copied().unwrap_or_default().max(1) as f64;
     Ok(Measured::default()

@@ -14,10 +14,10 @@ use crate::retained::{Part, Retained};
 
 /// A half becomes at least so long, in bytes, before the other one is begun. A processor's cache holds
 /// both.
-const LENGTH_MIN: u64 = 128 << 10;
+const LENGTH_MIN: u64 = 64 << 10;
 
 /// Memory of a half that is no longer in use is given back beyond this, in bytes.
-const KEPT_MAX: u64 = 256 << 10;
+const KEPT_MAX: u64 = 1 << 20;
 
 /// See [`super`].
 pub struct Recorder {
