@@ -20,7 +20,7 @@ use blockferry_keeper::{Clock, Recorder};
 use blockferry_nbd_wire::Outbox;
 use bytes::{Buf, BufMut, BytesMut};
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
@@ -121,24 +121,35 @@ impl Lending {
         cx: &mut Context<'_>,
         (inbox, missing): (&mut BytesMut, usize),
     ) -> Poll<io::Result<usize>> {
-        let whole = inbox.len();
+        let (whole, mut full) = (inbox.len(), false);
         let count = ready!(receive_into(inbox, missing.min(LOOK_BYTES_MAX), |room| {
             let (mut look, mut into) = (Look(&self.socket), room.limit(LOOK_BYTES_MAX));
-            poll_read_buf(Pin::new(&mut look), cx, &mut into)
+            let space = into.chunk_mut().len();
+            let looked = poll_read_buf(Pin::new(&mut look), cx, &mut into);
+            full = matches!(looked, Poll::Ready(Ok(count)) if count == space);
+            looked
         }))?;
         if count > 0 {
             let seen = &mut inbox[whole..];
             self.recorder.hear(seen, self.clock.tick())?;
-            take(&self.socket, seen)?;
+            take(&self.socket, seen, full)?;
         }
         Poll::Ready(Ok(count))
     }
 }
 
-/// Takes what was looked at out of the socket, without another copy.
-fn take(socket: &TcpStream, seen: &mut [u8]) -> io::Result<()> {
-    // A TCP socket drops what is truncated and does not touch the memory.
-    match rustix::net::recv(socket, &mut *seen, RecvFlags::TRUNC | RecvFlags::DONTWAIT)?.1 {
+/// Takes what was looked at out of the socket, without another copy. Unless there may be more, it is not
+/// looked at again before something comes.
+fn take(socket: &TcpStream, seen: &mut [u8], more: bool) -> io::Result<()> {
+    let mut taken = Ok(0);
+    // Its outcome is that nothing is there, which the runtime believes until it hears of something.
+    let _ = socket.try_io(Interest::READABLE, || -> io::Result<()> {
+        // A TCP socket drops what is truncated and does not touch the memory.
+        taken = rustix::net::recv(socket, &mut *seen, RecvFlags::TRUNC | RecvFlags::DONTWAIT)
+            .map(|(_, count)| count);
+        if more { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    });
+    match taken? {
         count if count == seen.len() => Ok(()),
         _ => Err(io::Error::other("somebody else reads the client's socket")),
     }

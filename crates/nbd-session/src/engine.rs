@@ -174,6 +174,10 @@ impl Engine {
             if sent || received {
                 continue;
             }
+            if self.keeping.is_some() {
+                self.stay_awake_for_both(cx);
+                return Ok(());
+            }
             if has_waited {
                 // Others have their turn before this one waits again.
                 cx.waker().wake_by_ref();

@@ -5,6 +5,7 @@ mod support;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use blockferry_device::Request;
 use blockferry_keeper::{Clock, Frame, Kind, Next, Talk, new_record, read_record};
@@ -215,6 +216,23 @@ async fn whatever_was_taken_or_sent_is_written_down_also_when_the_record_is_begu
         read_record(&stage.record).unwrap().iter().map(|frame| frame.bytes.len()).sum();
     assert!(length < 1 << 20, "{length} of {whole:?} after {looks} looks");
     drop(soon(asking).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_client_that_asks_one_thing_after_another_is_answered_whether_it_is_waited_for_or_not() {
+    let device = Memory::new(MIB);
+    let mut stage = Stage::new(&device).await;
+    stage.lend().await;
+    for cookie in 1..=2000 {
+        // Waits are right for long, then wrong for some time, and right again.
+        if (1000..1100).contains(&cookie) {
+            tokio::time::sleep(Duration::from_micros(300)).await;
+        }
+        soon(stage.client.write_all(&read_at(cookie, 512))).await.unwrap();
+        let mut answer = [0; 16 + 512];
+        soon(stage.client.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(answer[8..16], cookie.to_be_bytes());
+    }
 }
 
 /// A record with room for so many bytes of words.

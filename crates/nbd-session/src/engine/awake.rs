@@ -4,7 +4,13 @@
 //! request after another is waited for awake for a moment, as long as that has proved right lately:
 //! only while nobody else is served, so that nobody waits for it, and only where another processor is
 //! free for everything else.
+//!
+//! Where the device is behind a socket of the same thread, as in the switch, its answer is waited for in
+//! the same way, and through the runtime, which looks at all sockets of the thread.
 
+use std::future::Future;
+use std::pin::pin;
+use std::task::Context;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
@@ -43,8 +49,11 @@ pub(super) struct Awake {
     /// Turns without a wait: those that are left, and those of the next time.
     pause: u32,
     next_pause: u32,
-    /// Requests that were taken in this turn.
+    /// Requests that were taken in this turn, and those that were answered.
     taken: u32,
+    answered: u32,
+    /// When a wait through the runtime began.
+    since: Option<Instant>,
 }
 
 impl Awake {
@@ -59,6 +68,8 @@ impl Awake {
             pause: 0,
             next_pause: PAUSE,
             taken: 0,
+            answered: 0,
+            since: None,
         }
     }
 
@@ -67,13 +78,27 @@ impl Awake {
         self.taken += 1;
     }
 
+    /// A request was answered.
+    pub(super) const fn answered(&mut self) {
+        self.answered += 1;
+    }
+
     /// How long to wait for the next request, once everything is done.
     fn patience(&mut self) -> Option<Duration> {
-        let taken = std::mem::take(&mut self.taken);
-        if taken == 0 {
-            return None;
-        }
-        let alone = self.attention.stays_with(self.connection) && taken == 1;
+        let (taken, _) = self.events();
+        (taken > 0).then(|| self.patience_after(taken == 1)).flatten()
+    }
+
+    /// What was taken and answered in this turn.
+    const fn events(&mut self) -> (u32, u32) {
+        let events = (self.taken, self.answered);
+        (self.taken, self.answered) = (0, 0);
+        events
+    }
+
+    /// The same after a turn that has brought something, `single` when it was one request's.
+    fn patience_after(&mut self, single: bool) -> Option<Duration> {
+        let alone = self.attention.stays_with(self.connection) && single;
         self.alone = if alone { self.alone.saturating_add(1) } else { 0 };
         if self.pause > 0 {
             self.pause -= 1;
@@ -102,11 +127,34 @@ impl Awake {
 }
 
 impl Engine {
+    /// The same where an answer is waited for, too: has the runtime look at all sockets of the thread
+    /// again instead of going to sleep, as long as that is likely to be worth it.
+    pub(super) fn stay_awake_for_both(&mut self, cx: &mut Context<'_>) {
+        let awake = &mut self.awake;
+        let (taken, answered) = awake.events();
+        if taken + answered > 0 {
+            if let Some(since) = awake.since.take() {
+                awake.waited(since.elapsed() > SOON);
+            }
+            let single = taken < 2 && answered < 2 && self.parked.len() < 2;
+            let open = matches!(self.reading, Reading::Open);
+            let patience = awake.patience_after(single).filter(|_| open);
+            awake.since = patience.map(|_| Instant::now());
+        }
+        let Some(since) = awake.since else { return };
+        if since.elapsed() > LONGEST {
+            awake.since = None;
+            return awake.waited(false);
+        }
+        yield_now();
+        // Woken when the sockets were looked at.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+    }
+
     /// Waits a moment for the next request, if that is likely to be worth it. True when something has
     /// come.
     pub(super) fn stay_awake(&mut self) -> Result<bool, SessionEnd> {
         let idle = matches!(self.reading, Reading::Open)
-            && self.keeping.is_none()
             && self.parked.is_empty()
             && self.outbox.is_empty()
             && self.inbox.is_empty();

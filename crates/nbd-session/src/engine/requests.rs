@@ -117,6 +117,7 @@ impl Engine {
     }
 
     fn answer(&mut self, header: &RequestHeader, from: Origin, outcome: Result<Reply, Failure>) {
+        self.awake.answered();
         let (outbox, negotiated) = (&mut self.outbox, &self.negotiated);
         match &mut self.keeping {
             None => encode_reply(outbox, negotiated, header, outcome),
