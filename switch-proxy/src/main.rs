@@ -27,6 +27,7 @@ fn main() -> ExitCode {
 fn configure() -> Result<Config> {
     let config = Config::new(Flags::parse())?;
     blockferry_control::log::init(&config.log, config.log_format)?;
+    blockferry_control::files::allow_all().context("the limit of open files")?;
     Ok(config)
 }
 

@@ -1,11 +1,12 @@
 //! What the programs say to each other besides blocks: HTTP/JSON on control addresses. The client,
 //! what every server of it shares, and the settings that all programs spell alike (addresses,
-//! sizes, folders, logs).
+//! sizes, folders, logs, open files).
 //!
 //! It knows nothing of what the messages bring about: handlers belong to the programs, and only
 //! the messages' types are kept here, in [`api`], since both ends need them.
 
 pub mod api;
+pub mod files;
 pub mod folder;
 pub mod log;
 pub mod openapi;

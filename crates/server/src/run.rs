@@ -86,6 +86,7 @@ pub async fn main(program: &'static str, cli: Cli) -> u8 {
         let level = cli.log.clone().unwrap_or_else(|| "info".to_owned());
         let format = cli.log_format.as_deref().unwrap_or("text").parse()?;
         blockferry_control::log::init(&level, format)?;
+        blockferry_control::files::allow_all().context("the limit of open files")?;
         run(program, cli, on_signal()).await
     };
     match started.await {
