@@ -19,8 +19,8 @@ pub struct Ended<T> {
     /// The memory that it was given.
     pub memory: Box<[u8]>,
     /// How many bytes were read into the memory's beginning: fewer than were asked for at the file's end,
-    /// and where the kernel was interrupted. The thread that asked may have ended before the read could;
-    /// then it fails with `ECANCELED`.
+    /// and where the kernel was interrupted. An error may say nothing about the file: the kernel cannot
+    /// end a read well whose thread has gone meanwhile.
     pub count: io::Result<usize>,
 }
 
