@@ -168,3 +168,6 @@ impl fmt::Debug for RingReads {
         f.write_str("RingReads")
     }
 }
+
+#[cfg(test)]
+mod tests;
