@@ -2,10 +2,11 @@ use std::fs::File;
 use std::future::poll_fn;
 use std::io::Write;
 use std::num::NonZeroU64;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, OFlags, fadvise};
 
 use super::*;
 
@@ -113,20 +114,41 @@ fn what_the_kernel_refuses_is_an_error_of_that_read_alone() {
     assert!(!matches!(ended[1].count, Ok(BLOCK)), "{:?}", ended[1].count);
 }
 
+/// Memory where a disk can write into without the page cache between.
+fn memory_for_a_disk() -> Box<[u8]> {
+    let mut others = Vec::new();
+    loop {
+        let memory: Box<[u8]> = vec![0xEE; BLOCK + 16 * others.len()].into();
+        if memory.as_ptr().addr().is_multiple_of(512) {
+            return memory;
+        }
+        others.push(memory);
+    }
+}
+
 /// Memory that were freed before the kernel has filled it would be taken by what is allocated next, and
-/// that is what the kernel would write into.
+/// that is what the disk would write into.
 #[test]
 fn a_ring_that_is_dropped_leaves_the_memory_of_its_reads_alone() {
-    let file = file(256);
-    for _ in 0..200 {
-        forget(&file);
-        let Some(ring) = ring(&file, 256) else { return };
-        assert!((0..256).all(|number| ask(&ring, number)));
+    const COUNT: usize = 128;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    let content: Vec<u8> = (0..COUNT).flat_map(block).collect();
+    std::fs::write(&path, content).unwrap();
+    File::open(&path).unwrap().sync_all().unwrap();
+    let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap();
+    let Ok(file) = File::options().read(true).custom_flags(direct).open(&path) else { return };
+    for _ in 0..20 {
+        let Some(ring) = ring(&file, COUNT as u32) else { return };
+        for number in 0..COUNT {
+            let offset = (number * BLOCK) as u64;
+            ring.read(offset, BLOCK as u32, memory_for_a_disk(), number).unwrap();
+        }
         ring.submit().unwrap();
         drop(ring);
-        let others: Vec<Vec<u8>> = (0..256).map(|_| vec![0xAA; BLOCK]).collect();
-        std::thread::sleep(Duration::from_millis(2));
-        assert!(others.iter().flatten().all(|byte| *byte == 0xAA), "the kernel wrote into it");
+        let others: Vec<Vec<u8>> = (0..8 * COUNT).map(|_| vec![0xAA; BLOCK]).collect();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(others.iter().flatten().all(|byte| *byte == 0xAA), "the disk wrote into it");
     }
 }
 
