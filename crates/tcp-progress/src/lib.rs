@@ -1,8 +1,8 @@
 //! How far a TCP connection has come, as the kernel counts it: so that whoever has the socket next knows
 //! what the one before has taken from it and given to it, however that one ended.
 //!
-//! The two options that are asked here are in no safe wrapper that is kept up; this is the one place in
-//! the project with unsafe code.
+//! The two options that are asked here are in no safe wrapper that is kept up, so they are asked with
+//! unsafe code.
 
 mod sys;
 

@@ -44,8 +44,16 @@ impl Buffers {
         Buffer { memory, length, home: self.clone() }
     }
 
+    /// The buffer that [`Buffer::lend`] has taken apart.
+    pub(super) fn returned(&self, memory: Box<[u8]>, length: usize) -> Buffer {
+        Buffer { memory, length, home: self.clone() }
+    }
+
     fn keep(&self, memory: Box<[u8]>) {
         let length = memory.len();
+        if length == 0 {
+            return;
+        }
         let Some(kept) = self.0.get(size_of(length)) else { return };
         let mut kept = lock(kept);
         if kept.len() < KEPT_MAX / length {
@@ -58,6 +66,11 @@ impl Buffer {
     /// What can be filled.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[..self.length]
+    }
+
+    /// Its memory, at least as long as it; [`Buffers::returned`] makes it a buffer again.
+    pub(super) fn lend(mut self) -> Box<[u8]> {
+        std::mem::take(&mut self.memory)
     }
 
     /// The content, without a copy.

@@ -18,7 +18,7 @@ use super::buffers::Buffers;
 use super::sparse::KnownData;
 
 /// Shortest hole in bytes that a read reports: to ask about a shorter one costs more than to read it.
-const HOLE_MIN: u64 = 64 << 10;
+pub(super) const HOLE_MIN: u64 = 64 << 10;
 
 /// The page cache's unit in bytes. A write that covers pages only in part may have to read them.
 const PAGE: u64 = 4096;
@@ -58,15 +58,16 @@ pub(super) struct Image {
     pub(super) is_regular: bool,
     pub(super) abilities: Abilities,
     pub(super) file: File,
-    /// The same file opened once more, for `fdatasync` alone. The kernel tells a failed writeback
-    /// once to each open file; so a durable write that fails on `file` cannot swallow the news
-    /// that an earlier, answered write was lost.
+    /// The same file opened once more, for `fdatasync`. The kernel tells a failed writeback once to
+    /// each open file; so a durable write that fails on `file` cannot swallow the news that an
+    /// earlier, answered write was lost. Reads over a ring use it, too: they may end after the store
+    /// was dropped, and the lock and a device's exclusive use are those of `file`.
     pub(super) sync_file: File,
     /// A writeback failed: something that was answered may be lost.
     pub(super) lost_write: AtomicBool,
     /// Data that a block status found last.
     pub(super) known_data: KnownData,
-    /// Memory for what is read at once.
+    /// Memory for short reads.
     pub(super) buffers: Buffers,
     /// Counts writes, to look at the file's length now and then.
     pub(super) writes: AtomicU32,
@@ -86,6 +87,10 @@ impl Image {
             multi_conn: true,
             rotational: false,
         }
+    }
+
+    pub(super) fn on_cached_disk(&self) -> bool {
+        self.abilities.medium == Medium::CachedDisk
     }
 
     /// Reads the extent if no disk is needed for it.

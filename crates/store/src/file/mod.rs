@@ -1,22 +1,27 @@
 //! A volume in a regular file or on a block device, through the page cache.
 //!
 //! What is quick is done at once on the caller's thread: reads that the page cache can answer, and
-//! small writes into it. Everything that may wait for the disk goes to a pool of threads.
+//! small writes into it. Short reads from the disk go over an `io_uring` where there is one; everything
+//! else that may wait for the disk goes to a pool of threads.
 
 mod buffers;
 mod image;
 mod open;
+mod ring;
 mod sparse;
 mod zero;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blockferry_block::{Extent, VolumeName};
 use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Outcome, Reply, Request};
 use bytes::Bytes;
+use tracing::info;
 
 use self::image::Image;
+use self::ring::RingReads;
 use self::zero::Zeroing;
 use crate::pool::Pool;
 use crate::segments::SEGMENTS_MAX;
@@ -35,6 +40,8 @@ pub struct FileStore {
     info: DeviceInfo,
     image: Arc<Image>,
     pool: Pool,
+    /// There is one where the kernel and the medium allow it.
+    ring: Option<RingReads>,
 }
 
 impl FileStore {
@@ -84,14 +91,43 @@ impl FileStore {
     }
 
     fn new(image: Image) -> Self {
+        let ring = image.on_cached_disk().then(|| RingReads::new(&image));
+        Self::with_ring(image, ring)
+    }
+
+    /// What is no cached disk has no ring: memory never waits, and where nothing can be read without
+    /// waiting the kernel would only have threads wait, and fewer of them than the pool has.
+    fn with_ring(image: Image, ring: Option<io::Result<RingReads>>) -> Self {
+        let ring = ring.and_then(|ring| {
+            let refused = |error: &_| {
+                info!(path = %image.path.display(), %error, "no io_uring; reads wait on threads");
+            };
+            ring.inspect_err(refused).ok()
+        });
         let info = DeviceInfo::new(image.size, image.features());
-        Self { info, image: Arc::new(image), pool: Pool::new() }
+        Self { info, image: Arc::new(image), pool: Pool::new(), ring }
     }
 
     fn read_now(&self, extent: Extent) -> Option<Outcome> {
         let small = extent.len() <= INLINE_READ_MAX;
         let data = small.then(|| self.image.read_cached(extent))??;
         Some(Ok(image::one_part(data)))
+    }
+
+    /// Reads what the page cache does not have. What tells no hole goes over the ring; to find a hole
+    /// can take as long as to read, and only a thread can wait for that.
+    fn read(&self, extent: Extent, dont_fragment: bool) -> Answer {
+        let ring = self.ring.as_ref().filter(|_| extent.len() < image::HOLE_MIN);
+        let Some(reading) = ring.and_then(|ring| ring.read(extent)) else {
+            return self.blocking(move |image| image.read(extent, dont_fragment));
+        };
+        let (image, pool) = (Arc::clone(&self.image), self.pool.clone());
+        Answer::later(async move {
+            match reading.await {
+                Some(data) => Ok(image::one_part(data)),
+                None => pool.run(move || image.read(extent, dont_fragment)).await,
+            }
+        })
     }
 
     fn write_now(&self, offset: u64, data: &[u8], fua: bool) -> Option<Outcome> {
@@ -149,9 +185,7 @@ impl Device for FileStore {
             return Answer::ready(outcome);
         }
         match request {
-            Request::Read { extent, dont_fragment } => {
-                self.blocking(move |image| image.read(extent, dont_fragment))
-            }
+            Request::Read { extent, dont_fragment } => self.read(extent, dont_fragment),
             Request::Write { offset, data, fua } => self.write(offset, data, fua),
             Request::WriteZeroes { extent, fua, no_hole, fast_zero } => {
                 self.zero(extent, Zeroing { keep_allocated: no_hole, only_fast: fast_zero }, fua)
