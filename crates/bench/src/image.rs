@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::fs::{Advice, fadvise};
 
 /// Bytes that are made and written at once.
 const PIECE: usize = 1 << 20;
@@ -45,6 +46,13 @@ pub(crate) fn scattered(path: &Path, size: u64, data: u64) -> Result<()> {
         file.sync_all()
     };
     write().with_context(|| format!("cannot make {}", path.display()))
+}
+
+/// Has the page cache let go of a file, all of which is on the medium.
+pub(crate) fn forget(path: &Path) -> Result<()> {
+    let forget = || Ok(fadvise(&File::open(path)?, 0, None, Advice::DontNeed)?);
+    let done: std::io::Result<()> = forget();
+    done.with_context(|| format!("cannot drop {} from the page cache", path.display()))
 }
 
 /// Makes a file of so many zeroes without any of them.

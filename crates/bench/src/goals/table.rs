@@ -9,6 +9,7 @@ use crate::record::Part;
 pub(crate) fn lines() -> Vec<Line> {
     let mut lines = Vec::new();
     lines.extend(serving());
+    lines.extend(serving_uncached());
     lines.extend(copying());
     lines.extend(migrating());
     lines.extend(switching());
@@ -67,6 +68,29 @@ fn serving() -> Vec<Line> {
                 Target::AtMost(cpu_target),
             ));
         }
+    }
+    lines
+}
+
+fn serving_uncached() -> Vec<Line> {
+    let mut lines = Vec::new();
+    for workload in serve::UNCACHED {
+        let case = serve::uncached(workload.name);
+        let at = |system, figure| cell(&case, system, figure);
+        lines.push(line(
+            Part::Serve,
+            format!("{case}: IOPS (fio)"),
+            at("target-src", "fio.iops"),
+            Against::Highest(vec![at("nbdkit-file", "fio.iops"), at("qemu-nbd", "fio.iops")]),
+            Target::AtLeast(1.0),
+        ));
+        lines.push(line(
+            Part::Serve,
+            format!("{case}: server's CPU a request (fio)"),
+            at("target-src", "fio.cpu_us"),
+            Against::Lowest(vec![at("nbdkit-file", "fio.cpu_us")]),
+            Target::AtMost(1.0),
+        ));
     }
     lines
 }

@@ -1,5 +1,6 @@
 //! Serving a volume out of the page cache: requests a second, and the server's processor time for
-//! each. Once with fio, whose client may be the limit, and once with a load that is not.
+//! each. Once with fio, whose client may be the limit, and once with a load that is not. And random
+//! reads of a volume on a disk of which the page cache has nothing.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -67,6 +68,9 @@ pub(crate) const WORKLOADS: [Workload; 6] = [
     .shaped(256 << 10, 8, 1),
 ];
 
+/// Those that are also measured with nothing in the page cache, by fio: it reads no block twice.
+pub(crate) const UNCACHED: [&Workload; 2] = [&WORKLOADS[0], &WORKLOADS[1]];
+
 /// Who serves.
 #[derive(Clone, Copy)]
 enum System {
@@ -107,6 +111,11 @@ pub(crate) fn case(workload: &str, place: Place) -> String {
     format!("{workload}, {}", place.name())
 }
 
+/// Name of the case of a workload with nothing in the page cache.
+pub(crate) fn uncached(workload: &str) -> String {
+    format!("{workload}, not cached")
+}
+
 pub(super) fn round(round: &mut Round<'_>) -> Result<()> {
     for place in round.plan.serve_on.clone() {
         let scratch = round.plan.scratch(place)?;
@@ -119,6 +128,27 @@ pub(super) fn round(round: &mut Round<'_>) -> Result<()> {
                     serve(plan, system, workload, folder, &image)
                 })?;
             }
+        }
+        if place == Place::Disk {
+            round_uncached(round, scratch.path(), &image)?;
+        }
+    }
+    Ok(())
+}
+
+fn round_uncached(round: &mut Round<'_>, folder: &Path, image: &Path) -> Result<()> {
+    for workload in UNCACHED {
+        // Without the one that reads nothing.
+        for system in round.in_turn(&SYSTEMS[1..]) {
+            round.measure(&uncached(workload.name), system.name(), |plan| {
+                image::forget(image)?;
+                let Served { server, at, export } = system.start(plan, folder, image)?;
+                let before = server.usage().cpu_seconds;
+                let seen = workload.fio(at, export, plan.load_seconds()).run()?;
+                let after = server.usage().cpu_seconds;
+                server.stop()?;
+                Ok(Measured::default().with_all("fio.", seen.values(after - before)))
+            })?;
         }
     }
     Ok(())

@@ -27,6 +27,10 @@ const ALONE_AFTER: u32 = 16;
 /// way, and whoever sleeps a little finds several at once.
 const SOON: Duration = Duration::from_micros(5);
 
+/// Whoever offers its processor to others and has it back later than this has given it to somebody who
+/// uses it up. The system counts that against later turns, and a request would wait for milliseconds.
+const CROWDED: Duration = Duration::from_micros(500);
+
 /// After so many more waits that were wrong than right ...
 const WRONG_MAX: u32 = 4;
 
@@ -124,6 +128,18 @@ impl Awake {
             self.next_pause = (2 * self.next_pause).min(PAUSE_MAX);
         }
     }
+
+    /// Somebody else needs the processor: there is no wait for long.
+    const fn crowded(&mut self) {
+        self.pause = PAUSE_MAX;
+    }
+}
+
+/// Lets others have the processor; tells whether one of them has used it up.
+fn is_crowded() -> bool {
+    let begun = Instant::now();
+    yield_now();
+    begun.elapsed() > CROWDED
 }
 
 impl Engine {
@@ -146,7 +162,10 @@ impl Engine {
             awake.since = None;
             return awake.waited(false);
         }
-        yield_now();
+        if is_crowded() {
+            awake.since = None;
+            awake.crowded();
+        }
         // Woken when the sockets were looked at.
         let _ = pin!(tokio::task::yield_now()).poll(cx);
     }
@@ -170,7 +189,11 @@ impl Engine {
                     self.awake.waited(begun.elapsed() > SOON);
                     return Ok(true);
                 }
-                None => yield_now(),
+                None if is_crowded() => {
+                    self.awake.crowded();
+                    return Ok(false);
+                }
+                None => {}
             }
         }
         self.awake.waited(false);
@@ -233,6 +256,15 @@ mod tests {
         attention.has_room_for_others = false;
         let mut awake = Awake::new(attention);
         assert!((0..1000).all(|_| !turn(&mut awake, 1)));
+    }
+
+    #[test]
+    fn nobody_is_waited_for_where_others_need_the_processor() {
+        let mut awake = Awake::new(attention());
+        turns_until_it_waits(&mut awake);
+        awake.crowded();
+        assert!((0..PAUSE_MAX).all(|_| !turn(&mut awake, 1)));
+        assert!(turn(&mut awake, 1), "it is tried again");
     }
 
     #[test]
