@@ -20,7 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
 use crate::address::Address;
-use crate::room::{RECEIVE_BYTES_MIN, receive_into};
+use crate::room::{RECEIVE_BYTES, receive_into};
 
 /// A silent peer is probed after this long.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 
 thread_local! {
     /// What is received past the runtime, until it is known how much it is.
-    static AT_ONCE: RefCell<Vec<u8>> = RefCell::new(vec![0; RECEIVE_BYTES_MIN]);
+    static AT_ONCE: RefCell<Vec<u8>> = RefCell::new(vec![0; RECEIVE_BYTES]);
 }
 
 /// A connected socket.

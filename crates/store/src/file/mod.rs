@@ -31,8 +31,8 @@ use crate::{Store, StoreError};
 /// handing it over.
 const INLINE_READ_MAX: u64 = buffers::LARGEST as u64;
 
-/// Longest write in bytes that is made on the caller's thread.
-const INLINE_WRITE_MAX: usize = 64 << 10;
+/// Longest write in bytes that is made on the caller's thread: as for reads.
+const INLINE_WRITE_MAX: usize = buffers::LARGEST;
 
 /// A volume in a file or on a block device. Its requests are to be made inside a tokio runtime.
 #[derive(Debug)]
