@@ -2,6 +2,7 @@
 //! the volume moves, or while the switch's worker dies. The guest checks its files, its kernel log and
 //! that it never reconnected (see `dev/vm/README.md`).
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -19,6 +20,9 @@ const PREPARATION_MAX: Duration = Duration::from_secs(240);
 
 /// The VM's whole life: about 15 s on an idle machine, and its processor is emulated.
 const VM_MAX: Duration = Duration::from_secs(150);
+
+/// A guest that is not ready after so long is looked at.
+const LOOK_AFTER: Duration = Duration::from_secs(20);
 
 /// Copied a second, so that the guest works while the copy runs.
 const SLOWLY: [&str; 5] = ["--chunk", "1M", "--bandwidth", "24M", "--hold-at-ready"];
@@ -51,6 +55,22 @@ fn boot(cluster: &Cluster, export: &str, connections: u32) -> Process {
     command.env("PORT", port.to_string()).env("CONNECTIONS", connections.to_string());
     command.env("EXPORT", export).env("TMPDIR", cluster.scratch.path());
     Process::start_listening("the VM", &mut command)
+}
+
+/// Waits until the guest has made its file system. Where that takes long its kernel may wait for an
+/// answer, and tries again after 30 s: the sockets of all programs tell where it has stayed.
+async fn is_ready(guest: &mut Process) {
+    let ready = guest.said_within(VM_MAX, "BF:ready", 1);
+    let look = async || -> Infallible {
+        tokio::time::sleep(LOOK_AFTER).await;
+        let sockets = run_tool(Command::new("ss").arg("-tnpiemo")).await;
+        eprintln!("after {} s the guest is not ready:\n{}", LOOK_AFTER.as_secs(), sockets.out);
+        std::future::pending().await
+    };
+    tokio::select! {
+        _ = ready => {}
+        never = look() => match never {},
+    }
 }
 
 /// Waits until the guest has done so many more rounds of work.
@@ -117,7 +137,7 @@ async fn kernels_keep_their_mounted_ext4_while_the_switch_is_killed_reloaded_and
     let _: RouteStatus = control.post("/v1/routes", &route).await.expect("a new route");
     let mut guests = [boot(&cluster, VOLUME, 1), boot(&cluster, OTHER, 4)];
     for guest in &mut guests {
-        guest.said_within(VM_MAX, "BF:ready", 1).await;
+        is_ready(guest).await;
     }
     for trouble in TROUBLES {
         assert!(cluster.switch.job(trouble).await, "{trouble} is possible");
