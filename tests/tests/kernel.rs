@@ -83,7 +83,7 @@ async fn move_under_a_mounted_file_system(connections: u32) {
     prepare().await;
     let cluster = ClusterSpec::new().on_tcp().random(96).await;
     let mut guest = boot(&cluster, VOLUME, connections);
-    guest.said_within(VM_MAX, "BF:ready", 1).await;
+    is_ready(&mut guest).await;
     works(&mut guest, 1).await;
     let copying = cluster.controller("migrate", &SLOWLY);
     cluster.until_copied(MIB).await;

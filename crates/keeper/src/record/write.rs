@@ -5,8 +5,9 @@ use std::iter;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
+use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::{pread, pwritev, retry_on_intr};
+use rustix::io::{pwritev, retry_on_intr};
 
 use super::half::Half;
 use crate::frame::{FrameHeader, Kind};
@@ -177,17 +178,10 @@ impl Recorder {
         Ok(())
     }
 
-    fn read(&self, at: u64, length: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-        let mut done = 0;
-        while done < bytes.len() {
-            let at = self.half.place() + at + done as u64;
-            match retry_on_intr(|| pread(self.record.as_fd(), &mut bytes[done..], at))? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => done += count,
-            }
-        }
-        Ok(bytes)
+    fn read(&self, at: u64, length: u64) -> io::Result<Bytes> {
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        let bytes = super::read(&self.record, self.half.place() + at, length)?;
+        bytes.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }
 

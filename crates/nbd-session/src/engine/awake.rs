@@ -164,7 +164,7 @@ impl Engine {
         }
         if is_crowded() {
             awake.since = None;
-            awake.crowded();
+            return awake.crowded();
         }
         // Woken when the sockets were looked at.
         let _ = pin!(tokio::task::yield_now()).poll(cx);

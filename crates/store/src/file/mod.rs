@@ -1,7 +1,7 @@
 //! A volume in a regular file or on a block device, through the page cache.
 //!
 //! What is quick is done at once on the caller's thread: reads that the page cache can answer, and
-//! small writes into it. Short reads from the disk go over an `io_uring` where there is one; everything
+//! writes into it that are no longer. Short reads from the disk go over an `io_uring` where there is one; everything
 //! else that may wait for the disk goes to a pool of threads.
 
 mod buffers;
