@@ -11,7 +11,9 @@ use anyhow::{Context, Result, bail};
 use blockferry_keeper::{
     ALIVE_EVERY, Channel, ClientId, Clock, PROTOCOL, Resume, ToKeeper, ToWorker,
 };
-use blockferry_nbd_session::{Borrowed, KeptEnd, KeptLine, Limits, Peer, resume, serve_kept};
+use blockferry_nbd_session::{
+    Borrowed, KeptEnd, KeptLine, Limits, Peer, Place, Threads, resume, serve_kept,
+};
 use blockferry_path::Missing;
 use futures_util::FutureExt;
 use tokio::net::{TcpStream, UnixStream};
@@ -20,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::exports::RouteExports;
-use crate::lanes::{Lanes, Place};
 
 /// A keeper that has said nothing yet.
 pub(crate) struct Reception {
@@ -132,12 +133,12 @@ impl Desk {
     /// last connection has ended here; or until the keeper is gone.
     pub(crate) async fn run(
         self,
-        lanes: &Lanes,
+        threads: &Threads,
         exports: Arc<RouteExports>,
         limits: Arc<Limits>,
         shutdown: CancellationToken,
     ) {
-        let work = Work { desk: &self, lanes, exports, limits, shutdown: &shutdown };
+        let work = Work { desk: &self, threads, exports, limits, shutdown: &shutdown };
         let all_ended = async {
             shutdown.cancelled().await;
             self.sessions.close();
@@ -161,7 +162,7 @@ async fn say_alive(channel: &Channel) -> Infallible {
 
 struct Work<'a> {
     desk: &'a Desk,
-    lanes: &'a Lanes,
+    threads: &'a Threads,
     exports: Arc<RouteExports>,
     limits: Arc<Limits>,
     shutdown: &'a CancellationToken,
@@ -207,7 +208,7 @@ impl Work<'_> {
     fn begin(&self, client: ClientId, peer: Option<SocketAddr>, sockets: Sockets) {
         let (exports, limits) = (self.exports.clone(), Arc::clone(&self.limits));
         let (shutdown, clock) = (self.shutdown.clone(), Arc::clone(&self.desk.clock));
-        self.attend(client, self.lanes.place(), async move {
+        self.attend(client, self.threads.place(), async move {
             match line(peer, sockets, clock) {
                 Some(line) => serve_kept(line, exports, limits, shutdown).await,
                 None => KeptEnd::Cut,
@@ -216,14 +217,14 @@ impl Work<'_> {
     }
 
     fn resume(&self, client: ClientId, peer: Option<SocketAddr>, left: Resume, sockets: Sockets) {
-        let (lane, place) = self.lanes.place();
+        let (thread, place) = self.threads.place();
         let resumed = {
-            let _there = lane.enter();
+            let _there = thread.enter();
             self.exports.resume(&left)
         };
         let (limits, shutdown) = (Arc::clone(&self.limits), self.shutdown.clone());
         let clock = Arc::clone(&self.desk.clock);
-        self.attend(client, (lane, place), async move {
+        self.attend(client, (thread, place), async move {
             let resumed = match resumed {
                 Ok(resumed) => resumed,
                 Err(error) => {
@@ -243,7 +244,7 @@ impl Work<'_> {
     fn attend(
         &self,
         client: ClientId,
-        (lane, place): (Handle, Place),
+        (thread, place): (Handle, Place),
         session: impl Future<Output = KeptEnd> + Send + 'static,
     ) {
         let (channel, leaving) = (Arc::clone(&self.desk.channel), self.desk.leaving());
@@ -258,7 +259,7 @@ impl Work<'_> {
             // A keeper that is gone needs not be told.
             let _ = channel.send(&ToKeeper::Ended { client, cut }.encode(), &[]).await;
         };
-        self.desk.sessions.spawn_on(attended, &lane);
+        self.desk.sessions.spawn_on(attended, &thread);
     }
 }
 

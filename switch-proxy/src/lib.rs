@@ -19,7 +19,6 @@ mod desk;
 mod exports;
 mod front_door;
 mod keep;
-mod lanes;
 mod ledger;
 mod metrics;
 mod owner;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use blockferry_control::api::{PartyAddress, ProgramStatus};
 use blockferry_control::{BearerToken, ControlServer, ListenAddress};
-use blockferry_nbd_session::{Address, Limits, Listener, NbdUri};
+use blockferry_nbd_session::{Address, Limits, Listener, NbdUri, Threads};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,6 @@ use crate::api::{self, Api, KeeperStatus};
 use crate::config::Config;
 use crate::desk::{Beginning, Desk, Entrance, Leaving, Reception};
 use crate::exports::RouteExports;
-use crate::lanes::Lanes;
 use crate::ledger::Ledger;
 use crate::owner::OwnerQuery;
 use crate::placement::RouteRecord;
@@ -48,8 +47,8 @@ pub struct Switch {
 
 /// Where clients come from.
 enum Door {
-    Listener(Listener),
-    Keeper(Desk, Lanes),
+    Listener(Listener, Threads),
+    Keeper(Desk, Threads),
 }
 
 impl Switch {
@@ -61,7 +60,7 @@ impl Switch {
         let opened = Opened::new(config, &config.control).await?;
         let listener = Listener::bind(&config.listen).await?;
         let listen = listener.address().clone();
-        opened.into_switch(config, listen, None, Door::Listener(listener))
+        opened.into_switch(config, listen, None, Door::Listener(listener, threads()?))
     }
 
     /// The same for the clients of the keeper that has started this process; `None` when it has
@@ -76,11 +75,10 @@ impl Switch {
         };
         let listen = listen.parse().context("where the keeper listens")?;
         let opened = Opened::again(config, &control).await?;
-        let lanes = Lanes::start().context("the threads that serve connections")?;
         let desk = reception.open(opened.control.address().to_string()).await?;
         let (pid, worker_pid) = (parent_id(), std::process::id());
         let keeper = KeeperStatus { pid, worker_pid, workers: run, shut: None };
-        opened.into_switch(config, listen, Some(keeper), Door::Keeper(desk, lanes)).map(Some)
+        opened.into_switch(config, listen, Some(keeper), Door::Keeper(desk, threads()?)).map(Some)
     }
 
     /// Where clients connect, with the port that was picked.
@@ -124,7 +122,7 @@ impl Switch {
 impl Door {
     fn leaving(&self) -> Leaving {
         match self {
-            Self::Listener(_) => Leaving::for_good(),
+            Self::Listener(..) => Leaving::for_good(),
             Self::Keeper(desk, _) => desk.leaving(),
         }
     }
@@ -132,7 +130,7 @@ impl Door {
     /// Without a keeper it is open as long as the process lives.
     fn entrance(&self) -> Entrance {
         match self {
-            Self::Listener(_) => Entrance::default(),
+            Self::Listener(..) => Entrance::default(),
             Self::Keeper(desk, _) => desk.entrance(),
         }
     }
@@ -145,8 +143,10 @@ impl Door {
         shutdown: CancellationToken,
     ) {
         match self {
-            Self::Listener(listener) => listener.run(exports, limits, shutdown).await,
-            Self::Keeper(desk, lanes) => desk.run(&lanes, exports, limits, shutdown).await,
+            Self::Listener(listener, threads) => {
+                listener.run(threads, exports, limits, shutdown).await
+            }
+            Self::Keeper(desk, threads) => desk.run(&threads, exports, limits, shutdown).await,
         }
     }
 }
@@ -259,6 +259,10 @@ fn program(config: &Config, clients: &Address, control: &ListenAddress) -> Resul
             control: control.to_string(),
         },
     })
+}
+
+fn threads() -> Result<Threads> {
+    Threads::start().context("the threads that serve connections")
 }
 
 fn warn_of_strangers(address: &Address) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use blockferry_device::Device;
 use blockferry_nbd_session::{
-    ExportEntry, Exports, FenceRequest, Hello, Limits, Listener, OpenError, Opened,
+    ExportEntry, Exports, FenceRequest, Hello, Limits, Listener, OpenError, Opened, Threads,
 };
 use blockferry_store::FileStore;
 use futures_util::future::BoxFuture;
@@ -63,6 +63,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         terminated.recv().await;
         ending.cancel();
     });
-    listener.run(exports, Arc::new(Limits::default()), shutdown).await;
+    listener.run(Threads::start()?, exports, Arc::new(Limits::default()), shutdown).await;
     Ok(())
 }

@@ -29,6 +29,7 @@ mod serve;
 mod slots;
 mod split;
 mod stream;
+mod threads;
 
 pub use address::{Address, BadAddress, BadUri, NbdUri};
 pub use blockferry_nbd_wire::{
@@ -44,3 +45,4 @@ pub use listener::{BindError, Listener};
 pub use replay::Replay;
 pub use serve::{KeptEnd, KeptLine, Resumed, resume, serve, serve_kept};
 pub use stream::{Peer, Stream};
+pub use threads::{Place, Threads};

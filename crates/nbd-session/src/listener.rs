@@ -19,6 +19,7 @@ use crate::exports::Exports;
 use crate::limits::Limits;
 use crate::serve::serve;
 use crate::stream::Stream;
+use crate::threads::Threads;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
@@ -164,6 +165,7 @@ impl Listener {
     /// ended.
     pub async fn run(
         self,
+        threads: Threads,
         exports: Arc<dyn Exports>,
         limits: Arc<Limits>,
         shutdown: CancellationToken,
@@ -175,11 +177,17 @@ impl Listener {
                 admitted = self.admit(&limits) => admitted,
                 () = shutdown.cancelled() => break,
             };
-            let session = serve(stream, exports.clone(), limits.clone(), shutdown.clone());
-            sessions.spawn(async move {
-                session.await;
-                drop(place);
-            });
+            let Ok(socket) = stream.into_descriptor() else { continue };
+            let (thread, taken) = threads.place();
+            let (exports, limits) = (exports.clone(), limits.clone());
+            let shutdown = shutdown.clone();
+            let session = async move {
+                let _places = (place, taken);
+                if let Ok(stream) = Stream::adopt(socket) {
+                    serve(stream, exports, limits, shutdown).await;
+                }
+            };
+            sessions.spawn_on(session, &thread);
         }
         drop(self);
         sessions.close();

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use blockferry_block::BootId;
 use blockferry_control::api::PartyAddress;
 use blockferry_control::{BearerToken, ControlServer};
-use blockferry_nbd_session::{Address, Limits, Listener, NbdUri};
+use blockferry_nbd_session::{Address, Limits, Listener, NbdUri, Threads};
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
@@ -30,6 +30,7 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
     let control = ControlServer::bind(&config.control, token.clone()).await?;
     let listener = Listener::bind(&config.nbd).await?;
     warn_if_open(listener.address());
+    let threads = Threads::start().context("the threads that serve connections")?;
     let advertise = config.advertise.as_deref();
     let address = PartyAddress {
         nbd: data_address(listener.address(), advertise),
@@ -47,7 +48,8 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
     });
     let volumes = Volumes::open(context, &config.volumes, config.receive).await?;
     let exports = Arc::new(VolumeExports(Arc::clone(&volumes)));
-    let data = listener.run(exports, Arc::new(Limits::default()), shutdown.clone());
+    let limits = Arc::new(Limits::default());
+    let data = listener.run(threads, exports, limits, shutdown.clone());
     let control = control.serve(api::routes(volumes), shutdown.clone());
     let serving = async { tokio::join!(data, control) };
     let late = async {

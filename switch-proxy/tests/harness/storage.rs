@@ -12,7 +12,7 @@ use blockferry_device::{
 };
 use blockferry_nbd_session::{
     Address, ExportEntry, Exports, FenceRequest, Hello, Limits, Listener, NbdUri, OpenError,
-    Opened, Purpose, RoleClaim,
+    Opened, Purpose, RoleClaim, Threads,
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -166,7 +166,12 @@ impl Run {
         let (shutdown, cut) = (CancellationToken::new(), CancellationToken::new());
         let exports = Arc::new(Volumes { shared: Arc::clone(shared), cut: cut.clone() });
         let limits = Arc::new(Limits::default());
-        let task = tokio::spawn(listener.run(exports, limits, shutdown.clone()));
+        let task = tokio::spawn(listener.run(
+            Threads::start().unwrap(),
+            exports,
+            limits,
+            shutdown.clone(),
+        ));
         Self { shutdown, cut, task }
     }
 }

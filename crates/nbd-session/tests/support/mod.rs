@@ -14,7 +14,7 @@ use blockferry_device::{
 };
 use blockferry_nbd_session::{
     Address, ConnectOptions, ExportEntry, Exports, FenceRequest, Hello, Kept, Limits, Listener,
-    OpenError, Opened, Role, RoleClaim,
+    OpenError, Opened, Role, RoleClaim, Threads,
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -289,7 +289,12 @@ impl Server {
         let address = listener.address().clone();
         let exports = OneVolume::new(device);
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(listener.run(exports.clone(), Arc::new(limits), shutdown.clone()));
+        let task = tokio::spawn(listener.run(
+            Threads::start().unwrap(),
+            exports.clone(),
+            Arc::new(limits),
+            shutdown.clone(),
+        ));
         Self { address, exports, shutdown, task }
     }
 

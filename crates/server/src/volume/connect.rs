@@ -10,7 +10,7 @@ use blockferry_nbd_session::{FenceRequest, Hello, OpenError, Role, RoleClaim};
 use super::client::ClientPath;
 use super::device::{Use, VolumeDevice};
 use super::forward::ForwardPath;
-use super::mirror_out::{self, MirrorLane};
+use super::mirror_out::MirrorLane;
 use super::steps::{Refused, Step, same};
 use super::{NOT_THE_OWNER, Stage, Volume};
 
@@ -161,7 +161,7 @@ impl Volume {
         if let (Some(owner), Some(outgoing)) = (self.owner(), self.outgoing())
             && !outgoing.stop.is_cancelled()
         {
-            tokio::spawn(mirror_out::maintain(Arc::clone(&mirror), owner, outgoing));
+            mirror.start(owner, outgoing);
         }
         ClientPath { key, mirror, forward }
     }

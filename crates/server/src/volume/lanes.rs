@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Volume;
 use super::forward::ForwardPath;
-use super::mirror_out::{self, MirrorLane};
+use super::mirror_out::MirrorLane;
 use super::outgoing::Outgoing;
 use super::owner::Owner;
 
@@ -50,8 +50,7 @@ impl Volume {
         let lanes: Vec<_> =
             self.lanes.lock().clients.iter().filter_map(|(mirror, _)| mirror.upgrade()).collect();
         for lane in lanes {
-            let work = mirror_out::maintain(lane, Arc::clone(owner), Arc::clone(outgoing));
-            tokio::spawn(work);
+            lane.start(Arc::clone(owner), Arc::clone(outgoing));
         }
     }
 

@@ -1,7 +1,6 @@
 //! The mirror lane of one client session: its own connection to the destination, opened, fenced and
 //! opened again as the migration needs it.
 
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use blockferry_device::{Failure, Reply, Request};
 use blockferry_migration::in_flight::OpId;
 use blockferry_migration::source::{Attachment, MirrorOutcome, PhaseName, SessionKey};
 use blockferry_nbd_session::{CallError, FenceRequest, Link, Role};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,8 @@ pub(super) const FORWARD_GENERATIONS: u64 = 1 << 31;
 
 /// One lane. It does nothing while no migration is under way.
 pub(crate) struct MirrorLane {
+    /// That of its session's thread, so that a mirrored write need not wait for another one.
+    runtime: Handle,
     volume: std::sync::Weak<Volume>,
     key: SessionKey,
     session: SessionId,
@@ -62,6 +64,7 @@ impl MirrorLane {
         generation: Generation,
     ) -> Arc<Self> {
         Arc::new(Self {
+            runtime: Handle::current(),
             volume: Arc::downgrade(volume),
             key,
             session,
@@ -171,7 +174,11 @@ impl MirrorLane {
 
     /// Keeps the lane open while the migration and the client last, and does not leave before
     /// everything that it sent is answered or fenced.
-    pub(super) async fn maintain(self: Arc<Self>, owner: Arc<Owner>, outgoing: Arc<Outgoing>) {
+    pub(super) fn start(self: &Arc<Self>, owner: Arc<Owner>, outgoing: Arc<Outgoing>) {
+        self.runtime.spawn(Arc::clone(self).maintain(owner, outgoing));
+    }
+
+    async fn maintain(self: Arc<Self>, owner: Arc<Owner>, outgoing: Arc<Outgoing>) {
         loop {
             let mut changed = std::pin::pin!(owner.changed());
             changed.as_mut().enable();
@@ -326,13 +333,4 @@ fn refusal(epoch: u64, failure: &Failure) -> MirrorOutcome {
         Some(reserved) => MirrorOutcome::Refused { epoch, reserved },
         None => MirrorOutcome::Failed,
     }
-}
-
-/// A lane's work as a boxed future, for the task that runs it.
-pub(super) fn maintain(
-    lane: Arc<MirrorLane>,
-    owner: Arc<Owner>,
-    outgoing: Arc<Outgoing>,
-) -> impl Future<Output = ()> + Send {
-    lane.maintain(owner, outgoing)
 }

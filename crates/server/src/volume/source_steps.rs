@@ -17,7 +17,7 @@ use blockferry_migration::source::{Attachment, PhaseName, SessionKey, Source};
 use blockferry_nbd_session::Role;
 
 use super::activity;
-use super::mirror_out::{self, MirrorLane};
+use super::mirror_out::MirrorLane;
 use super::outgoing::Outgoing;
 use super::owner::Owner;
 use super::plain::Closed;
@@ -60,7 +60,7 @@ impl Volume {
         tokio::spawn(activity::write_batches(Arc::clone(&owner), log, outgoing.stop.clone()));
         let lane = MirrorLane::new(self, OWN_KEY, own_session, Generation(0));
         self.set_own_lane(Some(Arc::clone(&lane)));
-        tokio::spawn(mirror_out::maintain(lane, Arc::clone(&owner), Arc::clone(&outgoing)));
+        lane.start(Arc::clone(&owner), Arc::clone(&outgoing));
         self.maintain_lanes(&owner, &outgoing);
         let volume = Arc::clone(self);
         tokio::spawn(async move { super::attach::stay_attached(volume, owner, outgoing).await });

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use blockferry_device::{Answer, Device, DeviceInfo, Request};
 use blockferry_nbd_session::{
-    Address, ExportEntry, Exports, FenceRequest, Hello, Limits, Listener, NbdUri, OpenError, Opened,
+    Address, ExportEntry, Exports, FenceRequest, Hello, Limits, Listener, NbdUri, OpenError,
+    Opened, Threads,
 };
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -76,7 +77,12 @@ impl Server {
         let exports = Arc::new(OneVolume { device, cut: Mutex::default() });
         let shutdown = CancellationToken::new();
         let limits = Arc::new(Limits::default());
-        let task = tokio::spawn(listener.run(exports.clone(), limits, shutdown.clone()));
+        let task = tokio::spawn(listener.run(
+            Threads::start().unwrap(),
+            exports.clone(),
+            limits,
+            shutdown.clone(),
+        ));
         Self { uri, exports, shutdown, task }
     }
 
