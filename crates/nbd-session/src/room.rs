@@ -1,4 +1,4 @@
-//! Memory for what is received: a thread has some, and a connection holds of it while something of its
+//! Memory for what is received: a thread has some, and a connection has of it while something of its
 //! own is in it. So one that is idle holds none, and none is asked of the system for each message.
 
 use std::cell::RefCell;
@@ -15,14 +15,14 @@ pub(crate) const RECEIVE_BYTES: usize = 32 << 10;
 /// Room in a new buffer, in bytes, for several receives.
 const ROOM_BYTES: usize = 128 << 10;
 
-/// Buffers that a thread keeps while no connection has them.
-const KEPT_MAX: usize = 4;
-/// Longer ones are not kept, in bytes.
-const KEPT_BYTES_MAX: usize = 1 << 20;
+/// Memory that a thread keeps for what comes next, in bytes.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// What is up to so many times as long as wanted will do.
+const LONGER_MAX: usize = 4;
 
 thread_local! {
-    /// The one used last comes last.
-    static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static ROOMS: RefCell<Rooms> = const { RefCell::new(Rooms { rooms: Vec::new(), bytes: 0 }) };
 }
 
 /// Receives behind what the inbox holds. `missing` is how much is known to follow, so that a large
@@ -33,30 +33,60 @@ pub(crate) fn receive_into(
     receive: impl FnOnce(&mut Limit<&mut BytesMut>) -> Poll<io::Result<usize>>,
 ) -> Poll<io::Result<usize>> {
     let room = missing.max(RECEIVE_BYTES);
-    if inbox.is_empty() && !inbox.try_reclaim(RECEIVE_BYTES) {
-        *inbox = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
-    }
     if inbox.capacity() - inbox.len() < room {
-        inbox.reserve(if missing > RECEIVE_BYTES { missing } else { ROOM_BYTES });
+        let wanted = inbox.len() + if missing > RECEIVE_BYTES { missing } else { ROOM_BYTES };
+        let mut larger = ROOMS.with_borrow_mut(|rooms| rooms.take(wanted));
+        larger.extend_from_slice(inbox);
+        *inbox = larger;
     }
     let received = receive(&mut (&mut *inbox).limit(room));
     if inbox.is_empty() {
-        keep(std::mem::take(inbox));
+        *inbox = BytesMut::new();
     }
     received
 }
 
-/// Keeps a buffer for others, unless it is too long or most of it is in use.
-fn keep(mut buffer: BytesMut) {
-    let is_long = buffer.try_reclaim(KEPT_BYTES_MAX + 1);
-    if is_long || !buffer.try_reclaim(RECEIVE_BYTES) {
-        return;
-    }
-    KEPT.with_borrow_mut(|kept| {
-        if kept.len() < KEPT_MAX {
-            kept.push(buffer);
+/// The buffers of a thread, in use or not; the one used last comes last, and is in the processor's cache.
+struct Rooms {
+    rooms: Vec<Room>,
+    bytes: usize,
+}
+
+/// A buffer of so many bytes.
+struct Room {
+    /// Of its memory, but none of it: that is free when nobody else is of it.
+    handle: BytesMut,
+    bytes: usize,
+}
+
+impl Rooms {
+    /// An empty buffer that is at least so long.
+    fn take(&mut self, wanted: usize) -> BytesMut {
+        let free = self.rooms.iter_mut().rposition(|room| room.is_free(wanted));
+        let mut buffer = match free {
+            Some(place) => {
+                let room = self.rooms.remove(place);
+                self.bytes -= room.bytes;
+                room.handle
+            }
+            None => BytesMut::with_capacity(wanted),
+        };
+        let bytes = buffer.capacity();
+        self.rooms.push(Room { handle: buffer.split_off(bytes), bytes });
+        self.bytes += bytes;
+        while self.bytes > KEPT_BYTES_MAX {
+            self.bytes -= self.rooms.remove(0).bytes;
         }
-    });
+        buffer
+    }
+}
+
+impl Room {
+    /// Whether nobody uses it, and it has the right length; then the handle is all of it.
+    fn is_free(&mut self, wanted: usize) -> bool {
+        let will_do = wanted..=wanted.saturating_mul(LONGER_MAX);
+        will_do.contains(&self.bytes) && self.handle.try_reclaim(wanted)
+    }
 }
 
 #[cfg(test)]
@@ -79,8 +109,8 @@ mod tests {
         assert!(received.is_pending() && inbox.capacity() == 0);
     }
 
-    fn kept() -> usize {
-        KEPT.with_borrow(Vec::len)
+    fn kept() -> (usize, usize) {
+        ROOMS.with_borrow(|rooms| (rooms.rooms.len(), rooms.bytes))
     }
 
     #[test]
@@ -91,13 +121,13 @@ mod tests {
             assert_eq!(&inbox.split()[..], b"a request");
             idle(inbox);
         }
-        assert_eq!(kept(), 1, "each has used the same");
+        assert_eq!(kept(), (1, ROOM_BYTES), "each has used the same");
         inboxes.iter_mut().for_each(|inbox| receive(inbox, 28, b"one for each"));
         for inbox in &mut inboxes {
             inbox.clear();
             idle(inbox);
         }
-        assert_eq!(kept(), KEPT_MAX);
+        assert_eq!(kept(), (10, 10 * ROOM_BYTES));
     }
 
     #[test]
@@ -114,18 +144,32 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_in_use_or_very_long_is_not_kept() {
+    fn a_message_that_is_in_use_stays_and_its_memory_is_used_again_afterwards() {
         let mut inbox = BytesMut::new();
-        receive(&mut inbox, 2 << 20, &vec![1; 2 << 20]);
-        drop(inbox.split());
-        idle(&mut inbox);
-        let short = KEPT.with_borrow(|kept| kept.iter().all(|one| one.capacity() <= ROOM_BYTES));
-        assert!(short);
         receive(&mut inbox, 28, &[1; RECEIVE_BYTES]);
         let in_use = inbox.split().freeze();
         idle(&mut inbox);
         receive(&mut inbox, 28, &[2; RECEIVE_BYTES]);
         assert!(in_use.iter().all(|byte| *byte == 1));
+        let (first, second) = (in_use.as_ptr(), inbox.as_ptr());
+        inbox.clear();
+        idle(&mut inbox);
+        drop(in_use);
+        let mut both: Vec<_> = (0..2).map(|_| BytesMut::new()).collect();
+        both.iter_mut().for_each(|inbox| receive(inbox, 28, b"again"));
+        assert_eq!([both[1].as_ptr(), both[0].as_ptr()], [first, second]);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_allowed_however_much_was_received_at_once() {
+        let mut inboxes = vec![BytesMut::new(); 10];
+        inboxes.iter_mut().for_each(|inbox| receive(inbox, 1 << 20, &[1; 1 << 20]));
+        drop(inboxes);
+        assert!(kept().1 <= KEPT_BYTES_MAX, "{:?}", kept());
+        let mut inbox = BytesMut::new();
+        receive(&mut inbox, KEPT_BYTES_MAX + 1, b"a very long one");
+        assert_eq!(kept(), (0, 0));
+        assert!(inbox.capacity() > KEPT_BYTES_MAX);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One half of a record, as it is written.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -20,6 +21,11 @@ const GATHERED_MAX: usize = 16 << 10;
 /// So much gathers, in bytes.
 const GATHER_MAX: usize = 128 << 10;
 
+thread_local! {
+    /// Memory to gather in, of whoever needs it next.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// Where a half begins.
 pub(super) const fn place_of(half: u64) -> u64 {
     4096 + (half & 1) * SPAN
@@ -35,7 +41,7 @@ pub(super) struct Half {
     salt: u64,
     /// What was written, in bytes.
     written: u64,
-    /// What follows that.
+    /// What follows that; has no memory while it is empty.
     gathered: Vec<u8>,
 }
 
@@ -43,7 +49,9 @@ impl Half {
     /// Begins with nothing.
     pub(super) fn new(number: u64) -> io::Result<Self> {
         let salt = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Self { number, salt, written: 0, gathered: salt.to_be_bytes().to_vec() })
+        let mut half = Self { number, salt, written: 0, gathered: Vec::new() };
+        half.gather(&salt.to_be_bytes());
+        Ok(half)
     }
 
     /// Where it ends, in bytes from its beginning.
@@ -63,21 +71,28 @@ impl Half {
         header: &FrameHeader,
         parts: impl Iterator<Item = &'a [u8]>,
     ) -> io::Result<u64> {
-        self.gathered.extend_from_slice(&header.encode());
+        self.gather(&header.encode());
         let at = self.end();
         for part in parts {
             match part.len() {
-                ..=GATHERED_MAX => self.gathered.extend_from_slice(part),
+                ..=GATHERED_MAX => self.gather(part),
                 _ => self.write_with(record, part)?,
             }
         }
         let end = self.end() + SEAL_BYTES as u64;
         debug_assert_eq!(end, at + header.bytes as u64 + SEAL_BYTES as u64, "{header:?}");
-        self.gathered.extend_from_slice(&seal(self.salt, end).to_be_bytes());
+        self.gather(&seal(self.salt, end).to_be_bytes());
         if self.gathered.len() > GATHER_MAX {
             self.write(record)?;
         }
         Ok(at)
+    }
+
+    fn gather(&mut self, bytes: &[u8]) {
+        if self.gathered.capacity() == 0 {
+            self.gathered = SPARE.take();
+        }
+        self.gathered.extend_from_slice(bytes);
     }
 
     /// Writes what has gathered.
@@ -103,6 +118,7 @@ impl Half {
         }
         self.written += length as u64;
         self.gathered.clear();
+        SPARE.set(std::mem::take(&mut self.gathered));
         Ok(())
     }
 }

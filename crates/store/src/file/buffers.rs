@@ -2,25 +2,26 @@
 //! that is cached, and new memory would have to be zeroed first.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
 
 /// Buffers come in powers of two, from this many bytes.
 const SMALLEST: usize = 4 << 10;
 
-/// Largest buffer that is kept, in bytes.
-pub(super) const LARGEST: usize = 256 << 10;
+/// Largest buffer that is kept, in bytes: as long as a copy's reads mostly are.
+const LARGEST: usize = 2 << 20;
 
 const SIZES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
 
-/// Bytes of one size that are kept while nobody uses them.
-const KEPT_MAX: usize = 1 << 20;
+/// Bytes of one size that are kept while nobody uses them: as many of the largest as a client has
+/// requests under way.
+const KEPT_MAX: usize = 4 << 20;
 
 /// Buffers of one size that nobody uses.
 type Kept = Mutex<Vec<Box<[u8]>>>;
 
-/// The buffers of one store.
+/// Buffers to take from.
 #[derive(Clone)]
 pub(super) struct Buffers(Arc<[Kept; SIZES]>);
 
@@ -32,11 +33,18 @@ pub(super) struct Buffer {
 }
 
 impl Buffers {
-    pub(super) fn new() -> Self {
+    /// Those of all stores of the process: what one has given back serves another, and however many
+    /// stores there are, no more is kept.
+    pub(super) fn shared() -> Self {
+        static SHARED: LazyLock<Buffers> = LazyLock::new(Buffers::new);
+        SHARED.clone()
+    }
+
+    fn new() -> Self {
         Self(Arc::new(std::array::from_fn(|_| Mutex::default())))
     }
 
-    /// A buffer of at most [`LARGEST`] bytes; it holds what others have left in it.
+    /// A buffer for so many bytes; it holds what others have left in it.
     pub(super) fn take(&self, length: usize) -> Buffer {
         let size = size_of(length);
         let kept = self.0.get(size).and_then(|kept| lock(kept).pop());
@@ -130,7 +138,7 @@ mod tests {
         for length in [0, 1, 4096, 4097, 65536, LARGEST] {
             assert_eq!(buffers.take(length).as_ref().len(), length);
         }
-        let many: Vec<_> = (0..40).map(|_| buffers.take(LARGEST)).collect();
+        let many: Vec<_> = (0..2 * KEPT_MAX / LARGEST).map(|_| buffers.take(LARGEST)).collect();
         drop(many);
         assert_eq!(lock(&buffers.0[SIZES - 1]).len(), KEPT_MAX / LARGEST);
     }

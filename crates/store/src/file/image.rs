@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use blockferry_block::Extent;
 use blockferry_device::{Errno, Failure, Features, PAYLOAD_MAX, ReadPart, Reply};
 use bytes::Bytes;
-use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, pread, preadv2, pwrite, pwritev2, retry_on_intr};
 use tracing::error;
@@ -130,17 +129,18 @@ impl Image {
             let reason = format!("a read has at most {PAYLOAD_MAX} bytes");
             return Err(Failure::new(Errno::Inval, reason));
         }
-        let length = usize::try_from(extent.len()).unwrap_or(0);
-        let mut buffer = Vec::with_capacity(length);
-        while buffer.len() < length {
-            let at = extent.start() + buffer.len() as u64;
-            let read = retry_on_intr(|| pread(&self.file, spare_capacity(&mut buffer), at));
-            if read.map_err(io_failure)? == 0 {
-                return Err(self.truncated());
+        let mut buffer = self.buffers.take(usize::try_from(extent.len()).unwrap_or(0));
+        let bytes = buffer.bytes_mut();
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = extent.start() + done as u64;
+            match retry_on_intr(|| pread(&self.file, &mut bytes[done..], at)) {
+                Ok(0) => return Err(self.truncated()),
+                Ok(count) => done += count,
+                Err(error) => return Err(io_failure(error)),
             }
         }
-        buffer.truncate(length);
-        Ok(Bytes::from(buffer))
+        Ok(buffer.into_bytes())
     }
 
     /// Whether the write never has to read from a disk first, to fill the rest of a page.

@@ -29,10 +29,10 @@ use crate::{Store, StoreError};
 
 /// Longest read in bytes that is tried on the caller's thread: copying more takes longer than
 /// handing it over.
-const INLINE_READ_MAX: u64 = buffers::LARGEST as u64;
+const INLINE_READ_MAX: u64 = 256 << 10;
 
 /// Longest write in bytes that is made on the caller's thread: as for reads.
-const INLINE_WRITE_MAX: usize = buffers::LARGEST;
+const INLINE_WRITE_MAX: usize = 256 << 10;
 
 /// A volume in a file or on a block device. Its requests are to be made inside a tokio runtime.
 #[derive(Debug)]

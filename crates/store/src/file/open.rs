@@ -128,7 +128,7 @@ fn image(path: &Path, file: File, read_only: bool) -> Result<Image, StoreError> 
         sync_file,
         lost_write: AtomicBool::new(false),
         known_data: KnownData::nothing(),
-        buffers: super::buffers::Buffers::new(),
+        buffers: super::buffers::Buffers::shared(),
         writes: std::sync::atomic::AtomicU32::new(0),
     })
 }
