@@ -17,8 +17,9 @@ use crate::retained::{Part, Retained};
 /// both.
 const LENGTH_MIN: u64 = 64 << 10;
 
-/// Memory of a half that is no longer in use is given back beyond this, in bytes.
-const KEPT_MAX: u64 = 1 << 20;
+/// Memory of a half that is no longer in use is given back beyond this, in bytes: several large answers
+/// are written into memory that is there.
+const KEPT_MAX: u64 = 4 << 20;
 
 /// Writes down what a worker takes from its client's socket, and what it sends.
 pub struct Recorder {
