@@ -177,13 +177,14 @@ impl Listener {
                 admitted = self.admit(&limits) => admitted,
                 () = shutdown.cancelled() => break,
             };
-            let Ok(socket) = stream.into_descriptor() else { continue };
+            // A thread's runtime watches the sockets of its own connections.
+            let Ok(socket) = stream.into_descriptor().inspect_err(not_served) else { continue };
             let (thread, taken) = threads.place();
             let (exports, limits) = (exports.clone(), limits.clone());
             let shutdown = shutdown.clone();
             let session = async move {
                 let _places = (place, taken);
-                if let Ok(stream) = Stream::adopt(socket) {
+                if let Ok(stream) = Stream::adopt(socket).inspect_err(not_served) {
                     serve(stream, exports, limits, shutdown).await;
                 }
             };
@@ -221,6 +222,10 @@ impl Listener {
             Bound::Unix(socket, _) => socket.accept().await.map(|(stream, _)| Stream::Unix(stream)),
         }
     }
+}
+
+fn not_served(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be given to the thread that would serve it");
 }
 
 /// Takes away a socket on which nobody listens. Whatever else has the name stays.

@@ -1,4 +1,4 @@
-//! Memory for what is received: a thread has some, and a connection has of it while something of its
+//! Memory for what is received: a thread has some, and a connection holds a part while something of its
 //! own is in it. So one that is idle holds none, and none is asked of the system for each message.
 
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ const ROOM_BYTES: usize = 128 << 10;
 /// Memory that a thread keeps for what comes next, in bytes.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
-/// What is up to so many times as long as wanted will do.
+/// A buffer up to so many times as long as wanted will do.
 const LONGER_MAX: usize = 4;
 
 thread_local! {
@@ -54,7 +54,7 @@ struct Rooms {
 
 /// A buffer of so many bytes.
 struct Room {
-    /// Of its memory, but none of it: that is free when nobody else is of it.
+    /// Covers none of its memory, which is free when no other handle is left.
     handle: BytesMut,
     bytes: usize,
 }

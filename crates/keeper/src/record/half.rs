@@ -118,7 +118,10 @@ impl Half {
         }
         self.written += length as u64;
         self.gathered.clear();
-        SPARE.set(std::mem::take(&mut self.gathered));
+        let spare = std::mem::take(&mut self.gathered);
+        if spare.capacity() <= 2 * GATHER_MAX {
+            SPARE.set(spare);
+        }
         Ok(())
     }
 }

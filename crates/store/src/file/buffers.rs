@@ -14,8 +14,8 @@ const LARGEST: usize = 2 << 20;
 
 const SIZES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
 
-/// Bytes of one size that are kept while nobody uses them: as many of the largest as a client has
-/// requests under way.
+/// Bytes of one size that are kept while nobody uses them: of 256 KiB as many as a client with long
+/// requests has under way, of the largest two.
 const KEPT_MAX: usize = 4 << 20;
 
 /// Buffers of one size that nobody uses.
@@ -47,8 +47,10 @@ impl Buffers {
     /// A buffer for so many bytes; it holds what others have left in it.
     pub(super) fn take(&self, length: usize) -> Buffer {
         let size = size_of(length);
-        let kept = self.0.get(size).and_then(|kept| lock(kept).pop());
-        let memory = kept.unwrap_or_else(|| vec![0; (SMALLEST << size).max(length)].into());
+        let memory = match self.0.get(size) {
+            Some(kept) => lock(kept).pop().unwrap_or_else(|| vec![0; SMALLEST << size].into()),
+            None => vec![0; length].into(),
+        };
         Buffer { memory, length, home: self.clone() }
     }
 
@@ -138,6 +140,9 @@ mod tests {
         for length in [0, 1, 4096, 4097, 65536, LARGEST] {
             assert_eq!(buffers.take(length).as_ref().len(), length);
         }
+        let longer = buffers.take(LARGEST + 1);
+        assert_eq!(longer.memory.len(), LARGEST + 1, "no more than is read into it");
+        drop(longer);
         let many: Vec<_> = (0..2 * KEPT_MAX / LARGEST).map(|_| buffers.take(LARGEST)).collect();
         drop(many);
         assert_eq!(lock(&buffers.0[SIZES - 1]).len(), KEPT_MAX / LARGEST);
