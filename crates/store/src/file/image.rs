@@ -22,6 +22,12 @@ pub(super) const HOLE_MIN: u64 = 64 << 10;
 /// The page cache's unit in bytes. A write that covers pages only in part may have to read them.
 const PAGE: u64 = 4096;
 
+/// Written at once to a disk's page cache, in bytes. The kernel takes one piece of memory for as much as it
+/// is given at once, and file systems go over every block of such a piece at each later write to it: a
+/// write of 4 KiB into what had been written 2 MiB at a time took 42 us on ext4 (Linux 6.18), and 7 us where
+/// it had been written so. To write that much takes no longer.
+const WRITTEN_BYTES_MAX: usize = 128 << 10;
+
 /// So many writes pass between two looks at the file's length.
 const WRITES_UNSEEN: u32 = 64;
 
@@ -151,7 +157,10 @@ impl Image {
 
     /// Writes all of the data, not yet durably.
     pub(super) fn write(&self, offset: u64, data: &[u8]) -> Result<(), Failure> {
-        self.write_with(offset, data, |data, at| pwrite(&self.file, data, at))
+        let at_once = if self.on_cached_disk() { WRITTEN_BYTES_MAX } else { usize::MAX };
+        self.write_with(offset, data, |data, at| {
+            pwrite(&self.file, &data[..data.len().min(at_once)], at)
+        })
     }
 
     /// Writes all of the data; it is durable afterwards.
