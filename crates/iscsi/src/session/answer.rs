@@ -24,17 +24,25 @@ impl Session {
                 known.state = State::Answered(outcome);
             }
             State::Running => self.answer(task, &outcome, data),
+            State::Broken { ref mut released, .. } => {
+                *released = true;
+                if !waits || !known.inflow.is_awaited() {
+                    self.answer_late(task);
+                }
+            }
             State::Held | State::Answered(_) => panic!("a command that the caller has"),
         }
     }
 
-    /// Sends the answer of a command whose data has come at last. It has nothing to read.
+    /// Sends the answer of a command whose data has come at last, or is given up. It has nothing to read.
     pub(super) fn answer_late(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(id) else { return };
-        let state = std::mem::replace(&mut task.state, State::Aborted);
-        if let State::Answered(outcome) = state {
-            self.answer(id, &outcome, &[]);
-        }
+        let outcome = match std::mem::replace(&mut task.state, State::Aborted) {
+            State::Answered(outcome) => outcome,
+            State::Broken { condition, .. } => Outcome::check_condition(condition.sense()),
+            State::Held | State::Running | State::Aborted => return,
+        };
+        self.answer(id, &outcome, &[]);
     }
 
     /// Takes the command off the session's lists, so that another may come.

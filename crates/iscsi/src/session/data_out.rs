@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::inflow::Portion;
-use super::task::State;
+use super::task::{Condition, State};
 use super::{Delivery, Event, Fault, Session, TaskId, ttt};
 use crate::frame::Pdu;
 use crate::header::Header;
@@ -57,7 +57,7 @@ impl Session {
         let known = self.tasks.get(task).expect("a command that has not been answered");
         match known.state {
             State::Running => known.inflow.take(length, delivery),
-            State::Aborted => return None,
+            State::Aborted | State::Broken { .. } => return None,
             State::Held | State::Answered(_) => panic!("a command that the caller has"),
         }
         if let Some(Portion { offset, data, last }) = known.inflow.portion() {
@@ -93,18 +93,39 @@ impl Session {
         // Data of a command that was aborted may still be under way: it is dropped.
         let Some(id) = self.tasks.find(piece.itt) else { return Ok(()) };
         let Some(task) = self.tasks.get(id) else { return Ok(()) };
-        if matches!(task.state, State::Aborted) {
-            return Ok(());
-        }
-        match piece.ttt {
-            Ttt::NONE => task.inflow.unsolicited(&piece, pdu.data.clone())?,
-            Ttt(tag) if tag as u8 == id.slot => {
-                task.inflow.solicited(&piece, tag >> 8, pdu.data.clone())?;
+        match task.state {
+            State::Aborted => return Ok(()),
+            State::Answered(_) | State::Broken { .. } => task.inflow.skip(&piece),
+            State::Held | State::Running => {
+                let taken = match piece.ttt {
+                    Ttt::NONE => task.inflow.unsolicited(&piece, pdu.data.clone()),
+                    Ttt(tag) if tag as u8 == id.slot => {
+                        task.inflow.solicited(&piece, tag >> 8, pdu.data.clone())
+                    }
+                    _ => Err(Fault::UnexpectedData(piece.itt)),
+                };
+                match (taken, task.state.is_running()) {
+                    (Err(Fault::DataOutOfOrder(_)), true) => {
+                        self.break_off(id, &piece, Condition::ProtocolServiceCrcError);
+                    }
+                    (Err(Fault::MissingData(_)), true) => {
+                        self.break_off(id, &piece, Condition::IncorrectAmountOfData);
+                    }
+                    (taken, _) => taken?,
+                }
             }
-            _ => return Err(Fault::UnexpectedData(piece.itt)),
         }
         self.arrived(id);
         Ok(())
+    }
+
+    /// Data of a command has been lost: it ends with the condition, but not before everything that is
+    /// under way for it has come (RFC 7143 section 7.8).
+    fn break_off(&mut self, id: TaskId, piece: &DataOut, condition: Condition) {
+        let Some(task) = self.tasks.get(id) else { return };
+        task.inflow.skip(piece);
+        task.state = State::Broken { condition, released: false };
+        self.events.push_back(Event::Aborted(id));
     }
 
     /// Goes on with a command for which data has come.
@@ -117,8 +138,12 @@ impl Session {
                 }
                 self.solicit(id);
             }
-            State::Answered(_) if !task.inflow.is_awaited() => self.answer_late(id),
-            State::Answered(_) | State::Held | State::Aborted => {}
+            State::Answered(_) | State::Broken { released: true, .. }
+                if !task.inflow.is_awaited() =>
+            {
+                self.answer_late(id);
+            }
+            State::Answered(_) | State::Broken { .. } | State::Held | State::Aborted => {}
         }
     }
 

@@ -102,8 +102,8 @@ impl Session {
         self.phase = Phase::LoggingOut(itt);
         // Their data will not come, and what the caller does not have nobody wants any more.
         self.abort_matching(|state| match state {
-            State::Held | State::Answered(_) => true,
-            State::Running | State::Aborted => false,
+            State::Held | State::Answered(_) | State::Broken { released: true, .. } => true,
+            State::Running | State::Broken { .. } | State::Aborted => false,
         });
         self.abort_waiting();
         self.settle_logout();

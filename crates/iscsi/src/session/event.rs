@@ -29,8 +29,8 @@ pub enum Event {
         /// Whether that is all.
         last: bool,
     },
-    /// The initiator does not want the command any more. Nothing more will come for it. It still has to
-    /// be answered with [`Session::respond`], once it has no effect any more; the answer is not sent.
+    /// The initiator does not want the command any more, or its data was lost. Nothing more will come for
+    /// it. It still has to be answered with [`Session::respond`], once it has no effect any more; the answer is not sent.
     Aborted(TaskId),
     /// Carry out the task management function, then answer with [`Session::managed`]. The commands
     /// of this session that it ends are [`Event::Aborted`] already.

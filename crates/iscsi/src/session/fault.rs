@@ -3,8 +3,8 @@
 use crate::numbers::Itt;
 use crate::opcode::Opcode;
 
-/// Why the connection has to be dropped: always the initiator's fault. With an error recovery level
-/// of 0 there is no lesser way to go on (RFC 7143 section 7.1.3).
+/// Why the connection has to be dropped: always the initiator's fault. Where data of a command that
+/// the caller has is merely lost, that command ends, and the session goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// A PDU that a session has no place for.

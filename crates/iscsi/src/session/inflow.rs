@@ -11,6 +11,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::numbers::Ttt;
 use crate::parts::Pieces;
 use crate::pdu::DataOut;
 use crate::session::event::Delivery;
@@ -150,6 +151,19 @@ impl Inflow {
             return Err(Fault::MissingData(piece.itt));
         }
         Ok(())
+    }
+
+    /// Data that nobody wants any more: only the ends of sequences count.
+    pub(super) fn skip(&mut self, piece: &DataOut) {
+        self.gathered = Gathered::default();
+        if !piece.last {
+            return;
+        }
+        if piece.ttt == Ttt::NONE {
+            self.open = false;
+        } else if self.r2ts_done < self.r2ts_sent {
+            self.r2ts_done += 1;
+        }
     }
 
     /// The command takes the first `length` bytes, or what the initiator has where that is less.

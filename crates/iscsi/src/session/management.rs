@@ -158,9 +158,13 @@ impl Session {
                 }
                 None
             }
-            State::Answered(_) => {
+            State::Answered(_) | State::Broken { released: true, .. } => {
                 self.end(id);
                 None
+            }
+            State::Broken { released: false, .. } => {
+                task.state = State::Aborted;
+                Some(id)
             }
             State::Running => {
                 task.state = State::Aborted;

@@ -1,5 +1,7 @@
 //! The commands that have not been answered.
 
+use bytes::Bytes;
+
 use crate::lun::Lun;
 use crate::numbers::{Itt, Serial};
 use crate::session::event::Outcome;
@@ -45,6 +47,34 @@ pub(super) enum State {
     Aborted,
     /// The caller has answered, and data that was asked for has not come.
     Answered(Outcome),
+    /// Data has been lost, and the command ends with the condition once all data under way has come and
+    /// the caller has let it go.
+    Broken {
+        condition: Condition,
+        /// Whether the caller has.
+        released: bool,
+    },
+}
+
+/// Why a command is ended by the transport (RFC 7143 section 11.4.7.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// Data is missing in between, as if a digest had not fitted.
+    ProtocolServiceCrcError,
+    /// Less data came than was asked for.
+    IncorrectAmountOfData,
+}
+
+impl Condition {
+    /// Sense data in fixed format: ABORTED COMMAND with the additional codes.
+    pub(super) fn sense(self) -> Bytes {
+        let (code, qualifier) = match self {
+            Self::ProtocolServiceCrcError => (0x47, 0x05),
+            Self::IncorrectAmountOfData => (0x0c, 0x0d),
+        };
+        let sense = [0x70, 0, 0x0b, 0, 0, 0, 0, 10, 0, 0, 0, 0, code, qualifier, 0, 0, 0, 0];
+        Bytes::copy_from_slice(&sense)
+    }
 }
 
 impl State {

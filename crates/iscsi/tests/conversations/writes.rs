@@ -1,4 +1,4 @@
-use blockferry_iscsi::pdu::{R2t, Request, Residual, Response, ScsiCommand};
+use blockferry_iscsi::pdu::{R2t, Request, Residual, Response, ScsiCommand, Status};
 use blockferry_iscsi::{Command, Delivery, Event, Fault, Itt, Outcome, SessionLimits, Ttt};
 use bytes::Bytes;
 
@@ -137,20 +137,54 @@ fn an_early_answer_waits_for_the_data_under_way() {
 
 /// The sins of libiscsi's test of `DataSN`: twice 0, then far ahead, then -1, then the wrong order.
 #[test]
-fn data_out_of_order_ends_the_session() {
+fn data_out_of_order_ends_the_command_and_the_session_goes_on() {
     for numbers in [&[0, 0][..], &[27], &[u32::MAX], &[1, 0]] {
         let mut talk = Talk::new(&[]);
         let write = talk.write(2000, b"");
         taken(&mut talk, &write, 2000);
         let r2t = r2ts(&mut talk)[0];
-        let mut end = Ok(());
         for (number, data_sn) in (0..).zip(numbers) {
+            assert!(talk.responses().is_empty());
             let last = number + 1 == numbers.len() as u32;
             let piece = data_out(r2t.itt, r2t.ttt, *data_sn, number * 1000, last);
-            end = end.and_then(|()| talk.send(piece, &content(1000)));
+            talk.send(piece, &content(1000)).unwrap();
         }
-        assert_eq!(end, Err(Fault::DataOutOfOrder(r2t.itt)), "{numbers:?}");
+        assert_eq!(talk.events(), [Event::Aborted(write.task)], "{numbers:?}");
+        assert!(talk.responses().is_empty(), "the caller still has the command");
+        talk.session.respond(write.task, Outcome::good(2000), &[]);
+        assert_eq!(additional_sense(&mut talk), [0x47, 0x05]);
+        talk.plain();
     }
+}
+
+/// The additional codes of the sense data of the one status.
+fn additional_sense(talk: &mut Talk) -> [u8; 2] {
+    match talk.response() {
+        (Response::Scsi(response), sense) => {
+            assert_eq!(response.status, Status::CHECK_CONDITION);
+            assert_eq!((sense[..2].to_vec(), sense[4]), (vec![0, 18], 0x0b), "ABORTED COMMAND");
+            [sense[14], sense[15]]
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_broken_command_is_answered_when_all_data_under_way_has_come() {
+    let mut talk = Talk::new(&["MaxOutstandingR2T=2", "MaxBurstLength=1000"]);
+    let write = talk.write(5000, b"");
+    taken(&mut talk, &write, 5000);
+    let asked = r2ts(&mut talk);
+    assert_eq!(asked.len(), 2);
+    talk.send(data_out(asked[0].itt, asked[0].ttt, 0, 0, true), &content(999)).unwrap();
+    assert_eq!(talk.events(), [Event::Aborted(write.task)]);
+    talk.session.respond(write.task, Outcome::good(0), &[]);
+    assert!(talk.responses().is_empty(), "neither an answer nor another R2T");
+    talk.send(data_out(asked[1].itt, asked[1].ttt, 0, 1000, false), &content(500)).unwrap();
+    assert!(talk.responses().is_empty());
+    talk.send(data_out(asked[1].itt, asked[1].ttt, 1, 1500, true), &content(500)).unwrap();
+    assert_eq!(additional_sense(&mut talk), [0x0c, 0x0d]);
+    assert!(talk.session.is_idle());
 }
 
 #[test]
