@@ -123,10 +123,13 @@ fn nobody_gets_past_the_question() {
         talk.send(&next(), &text(pairs));
         assert_refused(&talk.login.answer(admission(false)));
     }
-    let mut talk = LoginTalk::new();
-    let skips = request(Stage::Operational, Stage::FullFeature);
-    talk.send(&skips, &text(&[INITIATOR, TARGET]));
-    assert_refused(&talk.login.answer(admission(false)));
+    for transit in [true, false] {
+        let mut talk = LoginTalk::new();
+        let skips = request(Stage::Operational, Stage::FullFeature);
+        let skips = LoginRequest { transit, ..skips };
+        talk.send(&skips, &text(&[INITIATOR, TARGET]));
+        assert_refused(&talk.login.answer(admission(false)));
+    }
 }
 
 #[test]

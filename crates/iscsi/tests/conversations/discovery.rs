@@ -184,6 +184,12 @@ fn texts_that_belong_to_nothing_are_rejected() {
     let mut talk = Talk::discovery();
     talk.send(Request::Text(request(Ttt(5))), b"").unwrap();
     assert_eq!(rejected(&mut talk), RejectReason::PROTOCOL_ERROR);
+    let part = TextRequest { last: false, continued: true, ..request(Ttt::NONE) };
+    talk.send(Request::Text(part), b"Send").unwrap();
+    let ttt = response(&mut talk).0.ttt;
+    let other = TextRequest { itt: Itt(10), ..request(ttt) };
+    talk.send(Request::Text(other), b"Targets=All\0").unwrap();
+    assert_eq!(rejected(&mut talk), RejectReason::PROTOCOL_ERROR);
     let both = TextRequest { continued: true, ..request(Ttt::NONE) };
     talk.send(Request::Text(both), b"").unwrap();
     assert_eq!(rejected(&mut talk), RejectReason::INVALID_FIELD);

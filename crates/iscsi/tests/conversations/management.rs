@@ -167,6 +167,27 @@ fn functions_end_the_tasks_that_they_name() {
 }
 
 #[test]
+fn a_reset_ends_a_command_for_immediate_delivery_that_came_before_it() {
+    let mut talk = Talk::new(&[]);
+    let command = ScsiCommand { immediate: true, ..talk.command() };
+    talk.cmd_sn = Serial(100);
+    talk.send(Request::ScsiCommand(command), b"").unwrap();
+    let task = talk.delivered().task;
+    send(&mut talk, Function::LOGICAL_UNIT_RESET);
+    assert_eq!(aborted(&mut talk).0, [task]);
+}
+
+#[test]
+fn nothing_comes_for_a_command_that_has_been_answered_meanwhile() {
+    let mut talk = Talk::new(&[]);
+    let (first, second) = (talk.plain(), talk.plain());
+    send(&mut talk, Function::LOGICAL_UNIT_RESET);
+    talk.session.respond(first, Outcome::good(0), &[]);
+    let (tasks, manage) = aborted(&mut talk);
+    assert_eq!((tasks, manage.is_some()), (vec![second], true));
+}
+
+#[test]
 fn the_caller_says_how_a_function_went() {
     let mut talk = Talk::new(&[]);
     send(&mut talk, Function::LOGICAL_UNIT_RESET);
