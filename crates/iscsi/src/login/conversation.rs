@@ -48,6 +48,7 @@ pub enum LoginStep {
     /// Answer with [`Login::answer`].
     Ask(Inquiry),
     /// End any other session with the same key: this one takes its place (RFC 7143 section 6.3.5).
+    /// Wait until that one is idle, so that none of its writes is executed after one of this session.
     /// Then send the output and begin the session.
     Established(Box<Established>),
     /// Send the output, then close.

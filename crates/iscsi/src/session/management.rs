@@ -30,7 +30,8 @@ struct Management {
 }
 
 impl Session {
-    /// Answers [`Event::Manage`].
+    /// Answers [`Event::Manage`]. After a cold reset the caller ends the target's sessions, this one when
+    /// its output has been sent.
     pub fn managed(&mut self, id: ManagementId, result: FunctionResult) {
         let waiting = self.managements.list.iter_mut().find(|management| management.id == id);
         if let Some(management) = waiting {
