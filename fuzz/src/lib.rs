@@ -5,6 +5,7 @@
 
 mod frames;
 mod handshakes;
+mod iscsi;
 mod options;
 mod pieces;
 mod replies;
@@ -13,6 +14,7 @@ mod roundtrip;
 
 pub use frames::keeper_frames;
 pub use handshakes::{client_handshake, server_handshake};
+pub use iscsi::{iscsi_login, iscsi_pdus, iscsi_seeds, iscsi_session};
 pub use options::private_options;
 pub use replies::{asked, reply_parser, style};
 pub use requests::{device, request_parser};

@@ -243,6 +243,9 @@ fn say_it_ourselves(target: &Path) {
     let mut data = Vec::new();
     fence_request().encode(&mut data);
     save(target, "private_options", &data);
+    for (name, seed) in blockferry_fuzz::iscsi_seeds() {
+        save(target, name, &seed);
+    }
     for seed in 0..8_u8 {
         let bytes: Vec<u8> = (0..=255).map(|i: u8| i.wrapping_mul(31).wrapping_add(seed)).collect();
         save(target, "roundtrip", &bytes);
