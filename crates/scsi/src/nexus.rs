@@ -73,11 +73,10 @@ impl Nexuses {
         others.for_each(|(_, nexus)| nexus.attentions.push(code));
     }
 
-    /// Tells every session of a port, but not `than`.
-    pub(crate) fn attend_port(&mut self, port: &InitiatorPort, than: NexusId, code: SenseCode) {
-        let others = self.0.iter_mut().filter(|(id, _)| **id != than);
-        let of_port = others.filter(|(_, nexus)| nexus.port == *port);
-        of_port.for_each(|(_, nexus)| nexus.attentions.push(code));
+    /// Tells every session of a port.
+    pub(crate) fn attend_port(&mut self, port: &InitiatorPort, code: SenseCode) {
+        let of_port = self.0.values_mut().filter(|nexus| nexus.port == *port);
+        of_port.for_each(|nexus| nexus.attentions.push(code));
     }
 
     /// Tells every session of a reset; nothing older matters to it any more.

@@ -247,6 +247,16 @@ fn a_key_preempts_single_registrants_of_a_reservation_of_all_registrants() {
 }
 
 #[test]
+fn the_last_of_all_registrants_that_preempts_itself_leaves_no_reservation() {
+    for kind in ReservationType::ALL.into_iter().filter(|kind| kind.is_for_all_registrants()) {
+        let mut reservations = reserved(1, Some(kind));
+        let outcome = reservations.execute(&port(1), &out(ReserveAction::Preempt, 1, 1, 1));
+        assert!(outcome.unwrap().changed);
+        assert_eq!((reservations.held(), reservations.has_registrations()), (None, false));
+    }
+}
+
+#[test]
 fn only_preempt_and_abort_aborts_and_never_the_sender() {
     let mut reservations = reserved(3, Some(ReservationType::WriteExclusive));
     let outcome = reservations.execute(&port(2), &out(ReserveAction::Preempt, 2, 3, 1));

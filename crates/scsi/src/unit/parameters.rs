@@ -74,7 +74,7 @@ impl LogicalUnit {
         let port = session.port.clone();
         let aftermath = self.reservations.execute(&port, request)?;
         for (port, code) in &aftermath.attentions {
-            self.nexuses.attend_port(port, nexus, *code);
+            self.nexuses.attend_port(port, *code);
         }
         let abort = self.nexuses.of_ports(&aftermath.aborted);
         let transfer = Transfer::out(out::PARAMETER_BYTES.into());

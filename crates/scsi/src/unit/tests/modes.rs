@@ -59,6 +59,22 @@ fn software_write_protection_refuses_writes_until_it_is_taken_back() {
 }
 
 #[test]
+fn protection_that_came_in_between_refuses_an_unmap_that_has_its_list_only_now() {
+    let mut unit = unit();
+    let unmap = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0];
+    assert_eq!(unit.begin(A, &unmap, 24).step, Step::Parameters { bytes: 24 });
+    let protected = control(&mut unit, false, true);
+    select(&mut unit, A, false, &protected);
+    let mut list = [0; 24];
+    list[3] = 16;
+    list[19] = 8;
+    let Step::Answer(response) = unit.parameters(A, &unmap, &list).step else {
+        panic!("not answered");
+    };
+    assert_eq!(sense(&response), (7, 0x27, 0x02));
+}
+
+#[test]
 fn descriptor_sense_changes_the_format_of_every_error() {
     let mut unit = unit();
     let beyond = sixteen(0x88, 0, u64::MAX, 1);
