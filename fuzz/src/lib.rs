@@ -10,6 +10,7 @@ mod pieces;
 mod replies;
 mod requests;
 mod roundtrip;
+mod scsi;
 
 pub use frames::keeper_frames;
 pub use handshakes::{client_handshake, server_handshake};
@@ -17,3 +18,4 @@ pub use options::private_options;
 pub use replies::{asked, reply_parser, style};
 pub use requests::{device, request_parser};
 pub use roundtrip::roundtrip;
+pub use scsi::{scsi_commands, scsi_seeds, scsi_state};
