@@ -11,6 +11,7 @@ mod pieces;
 mod replies;
 mod requests;
 mod roundtrip;
+mod scsi;
 
 pub use frames::keeper_frames;
 pub use handshakes::{client_handshake, server_handshake};
@@ -19,3 +20,4 @@ pub use options::private_options;
 pub use replies::{asked, reply_parser, style};
 pub use requests::{device, request_parser};
 pub use roundtrip::roundtrip;
+pub use scsi::{scsi_commands, scsi_seeds, scsi_state};

@@ -16,11 +16,12 @@ const FILE_LINES_MAX: usize = 450;
 const PROGRAMS: [&str; 4] = ["controller", "switch-proxy", "target-dst", "target-src"];
 
 /// Crates that decide and never act: time, randomness and bytes come in as arguments.
-const PURE: [&str; 5] = [
+const PURE: [&str; 6] = [
     "blockferry-block",
     "blockferry-device",
     "blockferry-iscsi",
     "blockferry-nbd-wire",
+    "blockferry-scsi",
     "blockferry-migration",
 ];
 
@@ -103,7 +104,12 @@ fn records_are_made_without_a_runtime_and_by_the_files_they_are_given() -> Resul
 #[test]
 fn the_protocols_know_neither_stores_nor_servers() -> Result<()> {
     let workspace = Workspace::load()?;
-    for package in ["blockferry-iscsi", "blockferry-nbd-wire", "blockferry-migration"] {
+    for package in [
+        "blockferry-iscsi",
+        "blockferry-nbd-wire",
+        "blockferry-scsi",
+        "blockferry-migration",
+    ] {
         let ours: Vec<_> = workspace
             .links(package)
             .into_iter()

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use blockferry_block::{BootId, ClaimEpoch, Extent, Generation, MigrationId, SessionId, Token};
 use blockferry_device::{Errno, Failure, ReadPart, Reply, Request, Segment, SegmentState};
-use blockferry_fuzz::{asked, style};
+use blockferry_fuzz::{asked, scsi_seeds, style};
 use blockferry_nbd_session::{Address, ConnectOptions, FenceRequest, Role, RoleClaim};
 use blockferry_nbd_wire::{
     Cookie, ExportInfo, Negotiated, Outbox, RequestDecoder, ServerHandshake, ServerStep,
@@ -98,6 +98,9 @@ fn main() {
         process.wait().expect("our own child");
     }
     say_it_ourselves(&target);
+    for (name, seed) in scsi_seeds() {
+        save(&target, name, &seed);
+    }
 }
 
 fn start(server: &[&str], place: &Path) -> Child {
