@@ -128,7 +128,7 @@ async fn serve(is_source: bool, shutdown: &CancellationToken) -> String {
 }
 
 fn party() -> PartyAddress {
-    PartyAddress { nbd: "nbd://127.0.0.1:1".to_owned(), control: NOBODY.to_owned() }
+    PartyAddress { nbd: "nbd://127.0.0.1:1".to_owned(), control: NOBODY.to_owned(), iscsi: None }
 }
 
 fn program(is_source: bool) -> ProgramStatus {

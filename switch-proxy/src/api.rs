@@ -12,7 +12,8 @@ use blockferry_control::api::{
     RouteStatus,
 };
 use blockferry_control::{ApiError, openapi};
-use blockferry_nbd_session::{Limits, NbdUri};
+use blockferry_nbd_session::NbdUri;
+use blockferry_net::Limits;
 use blockferry_path::PathState;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};

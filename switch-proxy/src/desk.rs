@@ -11,9 +11,8 @@ use anyhow::{Context, Result, bail};
 use blockferry_keeper::{
     ALIVE_EVERY, Channel, ClientId, Clock, PROTOCOL, Resume, ToKeeper, ToWorker,
 };
-use blockferry_nbd_session::{
-    Borrowed, KeptEnd, KeptLine, Limits, Peer, Place, Threads, resume, serve_kept,
-};
+use blockferry_nbd_session::{Borrowed, KeptEnd, KeptLine, resume, serve_kept};
+use blockferry_net::{Limits, Peer, Place, Threads};
 use blockferry_path::Missing;
 use futures_util::FutureExt;
 use tokio::net::{TcpStream, UnixStream};

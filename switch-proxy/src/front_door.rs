@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use blockferry_keeper::{Admitted, ClientId, Door, Estate};
-use blockferry_nbd_session::{Address, BindError, Census, Limits, Listener, Peer, Stream};
+use blockferry_net::{Address, BindError, Census, Limits, Listener, Peer, Stream};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
@@ -104,7 +104,7 @@ impl FrontDoor {
     /// Says that clients are served, and which are not.
     pub(crate) fn announce(&self) {
         match self.listener.get() {
-            Some(listener) => listener.announce(),
+            Some(listener) => listener.announce("NBD"),
             None => tracing::error!("the clients of another keeper are served; {}", self.trouble),
         }
         succession::ready(&self.shut().unwrap_or_default());
@@ -143,7 +143,7 @@ impl Door for FrontDoor {
             tries.tick().await;
             match Listener::bind(&self.address).await {
                 Ok(listener) => {
-                    self.put(listener).announce();
+                    self.put(listener).announce("NBD");
                     succession::ready("");
                 }
                 Err(error) => tracing::debug!("the door stays shut: {error}"),

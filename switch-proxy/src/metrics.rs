@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use blockferry_control::api::RouteStatus;
-use blockferry_nbd_session::Limits;
+use blockferry_net::Limits;
 
 use crate::route::Counts;
 use crate::routes::Routes;

@@ -69,7 +69,7 @@ impl Candidate {
     /// The party, in the control API's terms.
     pub(crate) fn party(&self) -> PartyAddress {
         let server = NbdUri { export: String::new(), ..self.upstream.clone() };
-        PartyAddress { nbd: server.to_string(), control: self.control.to_string() }
+        PartyAddress { nbd: server.to_string(), control: self.control.to_string(), iscsi: None }
     }
 }
 

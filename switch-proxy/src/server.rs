@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use blockferry_control::api::{PartyAddress, ProgramStatus};
 use blockferry_control::{BearerToken, ControlServer, ListenAddress};
-use blockferry_nbd_session::{Address, Limits, Listener, NbdUri, Threads};
+use blockferry_nbd_session::{NbdUri, serve_all};
+use blockferry_net::{Address, Limits, Listener, Threads};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -47,8 +48,8 @@ pub struct Switch {
 
 /// Where clients come from.
 enum Door {
-    Listener(Listener, Threads),
-    Keeper(Desk, Threads),
+    Listener(Listener, Arc<Threads>),
+    Keeper(Desk, Arc<Threads>),
 }
 
 impl Switch {
@@ -144,7 +145,7 @@ impl Door {
     ) {
         match self {
             Self::Listener(listener, threads) => {
-                listener.run(threads, exports, limits, shutdown).await
+                serve_all(listener, threads, exports, limits, shutdown).await
             }
             Self::Keeper(desk, threads) => desk.run(&threads, exports, limits, shutdown).await,
         }
@@ -257,12 +258,13 @@ fn program(config: &Config, clients: &Address, control: &ListenAddress) -> Resul
         address: PartyAddress {
             nbd: NbdUri { address, export: String::new() }.to_string(),
             control: control.to_string(),
+            iscsi: None,
         },
     })
 }
 
-fn threads() -> Result<Threads> {
-    Threads::start().context("the threads that serve connections")
+fn threads() -> Result<Arc<Threads>> {
+    Threads::start().map(Arc::new).context("the threads that serve connections")
 }
 
 fn warn_of_strangers(address: &Address) {

@@ -7,7 +7,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use blockferry_block::MIB;
-use blockferry_nbd_session::{Address, NbdUri};
+use blockferry_nbd_session::NbdUri;
+use blockferry_net::Address;
 use blockferry_tests::cast::{
     Cluster, ClusterSpec, Phase, VOLUME, busy, compare, connect, fill_random, moves_on,
 };

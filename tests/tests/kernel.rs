@@ -10,7 +10,7 @@ use std::time::Duration;
 use blockferry_block::MIB;
 use blockferry_control::ControlClient;
 use blockferry_control::api::RouteStatus;
-use blockferry_nbd_session::Address;
+use blockferry_net::Address;
 use blockferry_tests::cast::{Cluster, ClusterSpec, Process, VOLUME, fill_random, run_tool};
 use blockferry_tests::tree;
 use serde_json::json;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use blockferry_control::{ControlAddress, ControlClient};
-use blockferry_nbd_session::{Address, NbdUri};
+use blockferry_nbd_session::NbdUri;
+use blockferry_net::Address;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};

@@ -15,7 +15,8 @@ use blockferry_block::MIB;
 use blockferry_checker::{Load, LoadConfig, LoadHandle};
 use blockferry_control::api::SlowDestination;
 use blockferry_device::Device;
-use blockferry_nbd_session::{Address, ConnectOptions, connect};
+use blockferry_nbd_session::{ConnectOptions, connect};
+use blockferry_net::Address;
 use tokio::time::sleep;
 
 use crate::cli::DemoArgs;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use blockferry_block::{Extent, MIB};
 use blockferry_checker::Journal;
-use blockferry_nbd_session::{Address, ConnectOptions, connect};
+use blockferry_nbd_session::{ConnectOptions, connect};
+use blockferry_net::Address;
 
 use super::NAME;
 use crate::report::Report;

@@ -7,7 +7,7 @@ use anyhow::{anyhow, bail};
 use blockferry_block::VolumeName;
 use blockferry_control::api::{PartyAddress, VolumeRole};
 use blockferry_device::DeviceInfo;
-use blockferry_nbd_session::Address;
+use blockferry_net::Address;
 
 use super::Beginning;
 use crate::copy::End;

@@ -112,7 +112,7 @@ async fn term(Shared(world): Shared<World>, Json(request): Json<TermRequest>) ->
     Ok(Json(TermReply {
         term: sending.term,
         token: sending.token.clone(),
-        destination: PartyAddress { nbd: DESTINATION_NBD.to_owned(), control },
+        destination: PartyAddress { nbd: DESTINATION_NBD.to_owned(), control, iscsi: None },
     }))
 }
 

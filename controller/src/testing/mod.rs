@@ -37,7 +37,11 @@ pub(crate) fn migration(id: &str, peer: &str) -> MigrationStatus {
         term: 1,
         attempt: 0,
         epoch: 1,
-        peer: PartyAddress { nbd: "nbd://peer:1".to_owned(), control: peer.to_owned() },
+        peer: PartyAddress {
+            nbd: "nbd://peer:1".to_owned(),
+            control: peer.to_owned(),
+            iscsi: None,
+        },
         attached: true,
         paused: false,
         copied_bytes: 0,
@@ -72,6 +76,7 @@ fn program(name: &str, boot: u64) -> ProgramStatus {
         address: PartyAddress {
             nbd: format!("nbd://h:{boot}"),
             control: format!("http://h:{boot}"),
+            iscsi: None,
         },
     }
 }

@@ -246,7 +246,11 @@ impl World {
             version: "0".to_owned(),
             protocol: state.protocol,
             boot,
-            address: PartyAddress { nbd: nbd.to_owned(), control: self.control(party) },
+            address: PartyAddress {
+                nbd: nbd.to_owned(),
+                control: self.control(party),
+                iscsi: None,
+            },
         }
     }
 }
@@ -309,7 +313,7 @@ impl State {
             term: sending.term,
             attempt: sending.attempt,
             epoch: sending.epoch,
-            peer: PartyAddress { nbd: nbd.to_owned(), control: control.to_owned() },
+            peer: PartyAddress { nbd: nbd.to_owned(), control: control.to_owned(), iscsi: None },
             ..super::migration(&sending.id, control)
         }
     }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use blockferry_device::Device;
 use blockferry_nbd_session::{
-    ExportEntry, Exports, FenceRequest, Hello, Limits, Listener, OpenError, Opened, Threads,
+    ExportEntry, Exports, FenceRequest, Hello, OpenError, Opened, serve_all,
 };
+use blockferry_net::{Limits, Listener, Threads};
 use blockferry_store::FileStore;
 use futures_util::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,6 +64,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         terminated.recv().await;
         ending.cancel();
     });
-    listener.run(Threads::start()?, exports, Arc::new(Limits::default()), shutdown).await;
+    serve_all(
+        listener,
+        Arc::new(Threads::start()?),
+        exports,
+        Arc::new(Limits::default()),
+        shutdown,
+    )
+    .await;
     Ok(())
 }

@@ -10,6 +10,20 @@ pub struct Party {
     pub nbd: String,
     /// Control address.
     pub control: String,
+    /// Where iSCSI initiators are served, HOST:PORT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iscsi: Option<String>,
+}
+
+/// What a volume is as a disk of SCSI initiators, beyond its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRecord {
+    /// Its identity, drawn once: 32 hexadecimal digits.
+    pub uuid: String,
+    /// Grows with every change.
+    pub serial: u64,
+    /// What initiators have set, reservations among it, hexadecimal.
+    pub state: String,
 }
 
 /// One durable step in the life of a volume at one storage program. Each is written before it is
@@ -95,6 +109,8 @@ pub enum VolumeRecord {
     Aborted,
     /// The former owner serves nobody any more.
     Retired,
+    /// What the volume is as a disk.
+    Disk(DiskRecord),
     /// Requests of the session older than the generation never execute here again.
     Fence {
         /// The session, hexadecimal.
@@ -161,6 +177,8 @@ pub struct VolumeState {
     pub former: Vec<(String, String)>,
     /// Fences: session (hexadecimal) and first generation that may execute.
     pub fences: Vec<(String, u64)>,
+    /// What it is as a disk, once it was one.
+    pub disk: Option<DiskRecord>,
 }
 
 /// So many former migrations are remembered.
@@ -202,6 +220,7 @@ pub fn apply(state: Option<VolumeState>, record: &VolumeRecord) -> Option<Option
             let surplus = state.fences.len().saturating_sub(FENCES_MAX);
             state.fences.drain(..surplus);
         }
+        (_, VolumeRecord::Disk(disk)) => state.disk = Some(disk.clone()),
         (Part::Owner, VolumeRecord::Sending { migration, token, destination, throttle }) => {
             state.part = Part::Source;
             if let Some(former) = state.migration.take() {
@@ -257,6 +276,7 @@ fn first(record: &VolumeRecord) -> Option<VolumeState> {
             migration: None,
             former: Vec::new(),
             fences: Vec::new(),
+            disk: None,
         }),
         VolumeRecord::Receiving {
             migration,
@@ -275,6 +295,7 @@ fn first(record: &VolumeRecord) -> Option<VolumeState> {
             migration: Some(migration_state(migration, token, source.clone(), false)),
             former: Vec::new(),
             fences: Vec::new(),
+            disk: None,
         }),
         _ => None,
     }

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use crate::exports::Hold;
-use crate::room::receive_into;
+use blockferry_net::receive_into;
 
 /// Looked at in one go at most, in bytes.
 const LOOK_BYTES_MAX: usize = 256 << 10;

@@ -10,12 +10,12 @@ use blockferry_nbd_wire::{
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::address::Address;
 use crate::calls::Shared;
 use crate::driver::drive;
 use crate::exports::FENCED;
 use crate::link::Link;
-use crate::stream::Stream;
+use blockferry_net::Address;
+use blockferry_net::Stream;
 
 /// How long connecting may take by default, handshake included.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);

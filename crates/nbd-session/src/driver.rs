@@ -17,7 +17,7 @@ use tokio_util::io::poll_write_buf;
 use crate::calls::{Call, Caller, Shared, Wish};
 use crate::link::LinkEnd;
 use crate::slots::Slots;
-use crate::stream::Stream;
+use blockferry_net::Stream;
 
 /// While more than this waits to be sent, in bytes, queued calls stay queued.
 const OUTBOX_BYTES_MAX: usize = 4 << 20;

@@ -29,13 +29,13 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::awake::Awake;
 use self::inflow::Inflowing;
-use crate::deadline::Deadline;
 use crate::greet::Session;
 use crate::kept::Keeping;
-use crate::limits::{BufferedPart, Limits};
 use crate::parked::Parked;
 use crate::replay::{HeldBack, Replaying};
-use crate::stream::Stream;
+use blockferry_net::Deadline;
+use blockferry_net::Stream;
+use blockferry_net::{BufferedPart, Limits};
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]

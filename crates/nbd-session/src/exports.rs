@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::stream::Peer;
+use blockferry_net::Peer;
 
 /// The exports of a server.
 pub trait Exports: Send + Sync + 'static {

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exports::{Exports, Hello, Opened};
 use crate::kept::Keeping;
-use crate::limits::Limits;
 use crate::replay::Replaying;
 use crate::serve::Line;
+use blockferry_net::Limits;
 
 /// Room for a receive during the handshake, in bytes.
 const HANDSHAKE_BYTES: usize = 4 << 10;

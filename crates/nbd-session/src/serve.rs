@@ -15,9 +15,9 @@ use crate::engine::{self, SessionEnd};
 use crate::exports::{Exports, Opened};
 use crate::greet::{Session, greet};
 use crate::kept::Keeping;
-use crate::limits::Limits;
 use crate::replay::{Replay, Replaying};
-use crate::stream::{Peer, Stream};
+use blockferry_net::{Limits, Listener, Threads};
+use blockferry_net::{Peer, Stream};
 
 /// A client's line: its own socket, or a keeper's.
 pub(crate) struct Line {
@@ -57,6 +57,20 @@ pub struct Resumed {
     pub negotiated: Negotiated,
     /// What that process may have begun.
     pub replay: Replay,
+}
+
+/// Serves everybody who connects, until `shutdown` is cancelled and the last connection has ended.
+pub async fn serve_all(
+    listener: Listener,
+    threads: Arc<Threads>,
+    exports: Arc<dyn Exports>,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) {
+    listener.announce("NBD");
+    let (bounds, end) = (Arc::clone(&limits), shutdown.clone());
+    let serving = move |stream| serve(stream, exports.clone(), limits.clone(), shutdown.clone());
+    listener.run(threads, bounds, end, serving).await;
 }
 
 /// Serves one connection. Returns when it has ended and no request of it executes any more.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, ReadPart, Reply, Request};
 use blockferry_nbd_session::{
-    Address, CallError, ConnectError, ConnectOptions, Limits, LinkEnd, ReplyCode, connect, list,
+    CallError, ConnectError, ConnectOptions, LinkEnd, ReplyCode, connect, list,
 };
+use blockferry_net::{Address, Limits};
 use support::*;
 
 #[tokio::test]
@@ -300,7 +301,7 @@ async fn a_unix_socket_serves_the_same_and_is_taken_away_at_the_end() {
 
 #[tokio::test]
 async fn a_busy_unix_socket_is_refused_and_a_stale_one_replaced() {
-    use blockferry_nbd_session::Listener;
+    use blockferry_net::Listener;
     let folder = tempfile::tempdir().unwrap();
     let address = Address::Unix(folder.path().join("nbd.sock"));
     let first = Listener::bind(&address).await.unwrap();

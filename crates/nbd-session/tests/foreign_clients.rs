@@ -5,7 +5,8 @@ mod support;
 use std::process::Stdio;
 
 use blockferry_device::Request;
-use blockferry_nbd_session::{Address, Limits, NbdUri};
+use blockferry_nbd_session::NbdUri;
+use blockferry_net::{Address, Limits};
 use support::*;
 use tokio::process::Command;
 

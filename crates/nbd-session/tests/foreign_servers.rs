@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use blockferry_device::{Errno, ReadPart, Reply, Request, SegmentState};
 use blockferry_nbd_session::{
-    Address, CallError, ConnectError, ConnectOptions, FenceOutcome, FenceRequest, Link, LinkEnd,
-    connect, fence, list,
+    CallError, ConnectError, ConnectOptions, FenceOutcome, FenceRequest, Link, LinkEnd, connect,
+    fence, list,
 };
+use blockferry_net::Address;
 use support::*;
 use tokio::process::{Child, Command};
 

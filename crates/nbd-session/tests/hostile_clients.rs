@@ -5,8 +5,9 @@ mod support;
 use std::time::Duration;
 
 use blockferry_device::Request;
-use blockferry_nbd_session::{Limits, connect};
+use blockferry_nbd_session::connect;
 use blockferry_nbd_wire::constants as c;
+use blockferry_net::Limits;
 use support::raw::{Raw, Simple, request};
 use support::*;
 

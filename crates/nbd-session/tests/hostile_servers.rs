@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use blockferry_device::{DeviceInfo, Request};
 use blockferry_nbd_session::{
-    Address, CallError, ConnectError, ConnectOptions, Link, LinkEnd, connect, list,
+    CallError, ConnectError, ConnectOptions, Link, LinkEnd, connect, list,
 };
 use blockferry_nbd_wire::constants as c;
 use blockferry_nbd_wire::{
     ExportInfo, Negotiated, RequestDecoder, RequestHeader, ServerHandshake, ServerStep,
 };
+use blockferry_net::Address;
 use bytes::BytesMut;
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -9,8 +9,9 @@ use blockferry_block::Extent;
 use blockferry_device::{
     Answer, Device, DeviceInfo, Errno, Failure, Inflow, PieceSink, Reply, Request,
 };
-use blockferry_nbd_session::{Limits, connect};
+use blockferry_nbd_session::connect;
 use blockferry_nbd_wire::constants as c;
+use blockferry_net::Limits;
 use bytes::Bytes;
 use support::raw::{Raw, Simple, request};
 use support::*;

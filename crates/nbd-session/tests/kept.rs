@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use blockferry_keeper::{Frame, FrameDecoder, Kind, Next, Talk};
 use blockferry_nbd_session::{
-    Held, Hold, Kept, KeptEnd, KeptLine, Limits, Opened, Order, Peer, Replay, Resumed, Style, Turn,
-    resume, serve_kept,
+    Held, Hold, Kept, KeptEnd, KeptLine, Opened, Order, Replay, Resumed, Style, Turn, resume,
+    serve_kept,
 };
 use blockferry_nbd_wire::{Negotiated, constants as c};
+use blockferry_net::{Limits, Peer};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt;
 use support::raw::request;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use blockferry_device::Request;
 use blockferry_keeper::{Clock, Frame, Kind, Next, Talk, new_record, read_record};
 use blockferry_nbd_session::{
-    Borrowed, Kept, KeptEnd, KeptLine, Limits, Opened, Order, Peer, Replay, Resumed, Style, Turn,
-    resume,
+    Borrowed, Kept, KeptEnd, KeptLine, Opened, Order, Replay, Resumed, Style, Turn, resume,
 };
 use blockferry_nbd_wire::{Negotiated, constants as c};
+use blockferry_net::{Limits, Peer};
 use blockferry_tcp_progress::{Progress, progress};
 use bytes::{Buf, Bytes};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};

@@ -122,6 +122,7 @@ impl<F: Files> Book<F> {
             (VolumeRecord::Durable { .. }, VolumeRecord::Durable { .. })
             | (VolumeRecord::Term { .. }, VolumeRecord::Term { .. })
             | (VolumeRecord::Attempt { .. }, VolumeRecord::Attempt { .. })
+            | (VolumeRecord::Disk(_), VolumeRecord::Disk(_))
             | (VolumeRecord::Ready { .. }, VolumeRecord::Ready { .. }) => false,
             (VolumeRecord::Fence { session: kept, .. }, VolumeRecord::Fence { session, .. }) => {
                 kept != session

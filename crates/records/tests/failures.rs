@@ -89,7 +89,7 @@ fn receiving() -> VolumeRecord {
     VolumeRecord::Receiving {
         migration: "1".to_owned(),
         token: "2".to_owned(),
-        source: Party { nbd: address(), control: address() },
+        source: Party { nbd: address(), control: address(), iscsi: None },
         size: 1 << 30,
         generation: 1,
         backing: "a disk".to_owned(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use blockferry_control::ListenAddress;
-use blockferry_nbd_session::Address;
+use blockferry_net::Address;
 use clap::Args;
 use serde::Deserialize;
 
@@ -17,6 +17,12 @@ pub struct Cli {
     /// Where NBD clients connect: HOST:PORT or unix:/path; port 0 picks a free one
     #[arg(long, value_name = "ADDR")]
     pub nbd: Option<String>,
+    /// Where iSCSI initiators connect: HOST:PORT; each volume is a target of its own
+    #[arg(long, value_name = "ADDR")]
+    pub iscsi: Option<String>,
+    /// Names and secrets of the initiators that may log in (TOML); everybody may without it
+    #[arg(long, value_name = "FILE")]
+    pub iscsi_accounts: Option<PathBuf>,
     /// Where the control API listens: HOST:PORT or unix:/path
     #[arg(long, value_name = "ADDR")]
     pub control: Option<String>,
@@ -67,6 +73,8 @@ pub struct Cli {
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) nbd: Address,
+    pub(crate) iscsi: Option<Address>,
+    pub(crate) iscsi_accounts: Option<PathBuf>,
     pub(crate) control: ListenAddress,
     pub(crate) state: PathBuf,
     pub(crate) volumes: Vec<VolumeSpec>,
@@ -97,6 +105,8 @@ impl Cli {
         let file = read().map_err(UsageError)?;
         Ok(Self {
             nbd: self.nbd.or(file.nbd),
+            iscsi: self.iscsi.or(file.iscsi),
+            iscsi_accounts: self.iscsi_accounts.or(file.iscsi_accounts),
             control: self.control.or(file.control),
             state: self.state.or(file.state),
             volume: if self.volume.is_empty() { file.volume } else { self.volume },
@@ -135,6 +145,8 @@ impl Cli {
         }
         Ok(Config {
             nbd: nbd.parse().context("--nbd")?,
+            iscsi: self.iscsi.map(|address| address.parse().context("--iscsi")).transpose()?,
+            iscsi_accounts: self.iscsi_accounts,
             control: control.parse().context("--control")?,
             state,
             volumes,

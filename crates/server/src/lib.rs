@@ -4,13 +4,16 @@
 //! Architecture invariant: everything that decides is in `blockferry-migration`; this crate moves
 //! bytes, makes records durable before they are acted upon, and asks the machines what to do.
 
+mod accounts;
 mod api;
 mod cli;
 mod exports;
+mod iscsi;
 mod metrics;
 mod prepared;
 mod program;
 mod receive;
+mod redirects;
 mod run;
 mod volume;
 mod volumes;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use blockferry_block::{MigrationId, Token, VolumeName};
 use blockferry_control::api::{AbortRequest, ReceiveReply, ReceiveRequest};
-use blockferry_migration::record::{Part, Party, VolumeRecord, VolumeState};
+use blockferry_migration::record::{Part, VolumeRecord, VolumeState};
 use blockferry_store::{FileStore, Store};
 
-use crate::volume::{ActivityFile, Book, Refused, Stage, Volume};
+use crate::volume::{ActivityFile, Book, Refused, Stage, Volume, party};
 use crate::volumes::{Volumes, remove};
 
 /// What a volume in the pool offers its clients.
@@ -217,7 +217,7 @@ fn first_record(request: &ReceiveRequest, backing: String, prepared: bool) -> Re
     Ok(VolumeRecord::Receiving {
         migration: request.migration.clone(),
         token: request.token.clone(),
-        source: Party { nbd: request.source.nbd.clone(), control: request.source.control.clone() },
+        source: party(request.source.clone()),
         size: request.size,
         generation: request.generation,
         backing,

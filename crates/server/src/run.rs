@@ -7,13 +7,17 @@ use anyhow::{Context as _, Result};
 use blockferry_block::BootId;
 use blockferry_control::api::PartyAddress;
 use blockferry_control::{BearerToken, ControlServer};
-use blockferry_nbd_session::{Address, Limits, Listener, NbdUri, Threads};
+use blockferry_nbd_session::{NbdUri, serve_all};
+use blockferry_net::{Address, Limits, Listener, Threads};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::Accounts;
 use crate::api;
 use crate::cli::{Cli, UsageError};
 use crate::exports::VolumeExports;
+use crate::iscsi::VolumeTargets;
 use crate::program::{Context, random};
+use crate::redirects::Redirects;
 use crate::volumes::{Volumes, prepare_folders};
 
 /// After a request to end, connections get this long for what they have under way.
@@ -29,12 +33,19 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
     let token = config.token_file.as_deref().map(BearerToken::read).transpose()?;
     let control = ControlServer::bind(&config.control, token.clone()).await?;
     let listener = Listener::bind(&config.nbd).await?;
-    warn_if_open(listener.address());
-    let threads = Threads::start().context("the threads that serve connections")?;
+    warn_if_open("NBD", listener.address());
+    let iscsi = match &config.iscsi {
+        Some(address) => Some(Listener::bind(address).await?),
+        None => None,
+    };
+    iscsi.iter().for_each(|listener| warn_if_open("iSCSI", listener.address()));
+    let accounts = config.iscsi_accounts.as_deref().map(Accounts::read).transpose()?;
+    let threads = Threads::start().map(Arc::new).context("the threads that serve connections")?;
     let advertise = config.advertise.as_deref();
     let address = PartyAddress {
         nbd: data_address(listener.address(), advertise),
         control: control.address().to_control(advertise).context("--advertise")?.to_string(),
+        iscsi: iscsi.as_ref().and_then(|listener| portal(listener.address(), advertise)),
     };
     tracing::info!(program, nbd = address.nbd, control = address.control, "ready for others");
     let context = Arc::new(Context {
@@ -49,9 +60,15 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
     let volumes = Volumes::open(context, &config.volumes, config.receive).await?;
     let exports = Arc::new(VolumeExports(Arc::clone(&volumes)));
     let limits = Arc::new(Limits::default());
-    let data = listener.run(threads, exports, limits, shutdown.clone());
+    let targets = VolumeTargets {
+        volumes: Arc::clone(&volumes),
+        accounts: accounts.unwrap_or_default(),
+        redirects: Redirects::default(),
+    };
+    let disks = serve_disks(iscsi, Arc::clone(&threads), targets, &limits, &shutdown);
+    let data = serve_all(listener, threads, exports, limits.clone(), shutdown.clone());
     let control = control.serve(api::routes(volumes), shutdown.clone());
-    let serving = async { tokio::join!(data, control) };
+    let serving = async { tokio::join!(data, disks, control) };
     let late = async {
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;
@@ -63,12 +80,25 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
     Ok(())
 }
 
-fn warn_if_open(address: &Address) {
+async fn serve_disks(
+    listener: Option<Listener>,
+    threads: Arc<Threads>,
+    targets: VolumeTargets,
+    limits: &Arc<Limits>,
+    shutdown: &CancellationToken,
+) {
+    let Some(listener) = listener else { return };
+    let (limits, shutdown) = (Arc::clone(limits), shutdown.clone());
+    blockferry_iscsi_session::serve_all(listener, threads, Arc::new(targets), limits, shutdown)
+        .await;
+}
+
+fn warn_if_open(protocol: &str, address: &Address) {
     let Address::Tcp(host, _) = address else { return };
     let loopback = host == "localhost"
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     if !loopback {
-        tracing::warn!(%address, "NBD is served without TLS: whoever reaches it can read and write");
+        tracing::warn!(%address, "{protocol} is served without TLS: whoever reaches it can read and write");
     }
 }
 
@@ -79,6 +109,17 @@ fn data_address(bound: &Address, advertise: Option<&str>) -> String {
         _ => bound.clone(),
     };
     NbdUri { address, export: String::new() }.to_string()
+}
+
+/// Where initiators come that are sent here.
+fn portal(bound: &Address, advertise: Option<&str>) -> Option<String> {
+    match (bound, advertise) {
+        (Address::Tcp(_, port), Some(host)) => {
+            Some(Address::Tcp(host.to_owned(), *port).to_string())
+        }
+        (Address::Tcp(..), None) => Some(bound.to_string()),
+        (Address::Unix(_), _) => None,
+    }
 }
 
 /// The common `main` of both storage programs; returns the process' exit code.

@@ -373,7 +373,7 @@ fn receiving(size: u64) -> VolumeRecord {
     VolumeRecord::Receiving {
         migration: "1".to_owned(),
         token: String::new(),
-        source: Party { nbd, control },
+        source: Party { nbd, control, iscsi: None },
         size,
         generation: 1,
         backing: "disk".to_owned(),

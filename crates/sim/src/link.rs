@@ -98,7 +98,7 @@ impl Link {
         let sending = VolumeRecord::Sending {
             migration: "1".to_owned(),
             token: String::new(),
-            destination: Party { nbd, control },
+            destination: Party { nbd, control, iscsi: None },
             throttle: false,
         };
         if self.witness.source_records.append(sending).await.is_err() {

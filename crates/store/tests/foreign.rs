@@ -7,7 +7,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use blockferry_device::{Device, SegmentState};
-use blockferry_nbd_session::{Address, NbdUri};
+use blockferry_nbd_session::NbdUri;
+use blockferry_net::Address;
 use blockferry_store::RemoteStore;
 use common::{extent, flush, read, sparse_file, status, trim, write};
 use tokio::process::{Child, Command};

@@ -15,7 +15,8 @@ use std::time::Duration;
 use blockferry_block::{BootId, ClaimEpoch, Extent, Generation, MigrationId, SessionId, Token};
 use blockferry_device::{Errno, Failure, ReadPart, Reply, Request, Segment, SegmentState};
 use blockferry_fuzz::{asked, scsi_seeds, style};
-use blockferry_nbd_session::{Address, ConnectOptions, FenceRequest, Role, RoleClaim};
+use blockferry_nbd_session::{ConnectOptions, FenceRequest, Role, RoleClaim};
+use blockferry_net::Address;
 use blockferry_nbd_wire::{
     Cookie, ExportInfo, Negotiated, Outbox, RequestDecoder, ServerHandshake, ServerStep,
     encode_reply, encode_request,

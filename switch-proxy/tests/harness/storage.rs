@@ -11,9 +11,10 @@ use blockferry_device::{
     Answer, Device, DeviceInfo, Errno, Failure, Features, ReadPart, Reply, Request,
 };
 use blockferry_nbd_session::{
-    Address, ExportEntry, Exports, FenceRequest, Hello, Limits, Listener, NbdUri, OpenError,
-    Opened, Purpose, RoleClaim, Threads,
+    ExportEntry, Exports, FenceRequest, Hello, NbdUri, OpenError, Opened, Purpose, RoleClaim,
+    serve_all,
 };
+use blockferry_net::{Address, Limits, Listener, Threads};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -107,7 +108,11 @@ impl Storage {
 
     pub(crate) fn party(&self) -> PartyAddress {
         let nbd = NbdUri { address: self.address.clone(), export: String::new() }.to_string();
-        PartyAddress { nbd, control: self.control.to_control(None).unwrap().to_string() }
+        PartyAddress {
+            nbd,
+            control: self.control.to_control(None).unwrap().to_string(),
+            iscsi: None,
+        }
     }
 
     pub(crate) fn uri(&self) -> NbdUri {
@@ -166,8 +171,9 @@ impl Run {
         let (shutdown, cut) = (CancellationToken::new(), CancellationToken::new());
         let exports = Arc::new(Volumes { shared: Arc::clone(shared), cut: cut.clone() });
         let limits = Arc::new(Limits::default());
-        let task = tokio::spawn(listener.run(
-            Threads::start().unwrap(),
+        let task = tokio::spawn(serve_all(
+            listener,
+            Arc::new(Threads::start().unwrap()),
             exports,
             limits,
             shutdown.clone(),

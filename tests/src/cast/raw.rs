@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use blockferry_nbd_session::{Address, NbdUri, Stream};
+use blockferry_nbd_session::NbdUri;
+use blockferry_net::{Address, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use blockferry_control::api::{VolumeRole, VolumeStatus};
 use blockferry_control::{BearerToken, ControlAddress, ControlClient};
-use blockferry_nbd_session::{Address, NbdUri};
+use blockferry_nbd_session::NbdUri;
+use blockferry_net::Address;
 
 use super::binaries::{binary, command_under};
 use super::process::Process;

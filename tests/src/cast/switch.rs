@@ -5,7 +5,8 @@ use std::process::Command;
 
 use blockferry_control::api::RouteStatus;
 use blockferry_control::{ControlAddress, ControlClient};
-use blockferry_nbd_session::{Address, NbdUri};
+use blockferry_nbd_session::NbdUri;
+use blockferry_net::Address;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use blockferry_device::Device;
 use blockferry_nbd_session::{
-    Address, ExportEntry, Exports, FenceRequest, Hello, Limits, Listener, OpenError, Opened,
-    Threads,
+    ExportEntry, Exports, FenceRequest, Hello, OpenError, Opened, serve_all,
 };
+use blockferry_net::{Address, Limits, Listener, Threads};
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -70,8 +70,13 @@ async fn serve(device: Arc<dyn Device>) -> Server {
     let uri = format!("nbd://{}/vol", listener.address());
     let cut = CancellationToken::new();
     let exports = Arc::new(Only { device, cut: cut.clone() });
-    let listening =
-        listener.run(Threads::start().unwrap(), exports, Arc::new(Limits::default()), cut.clone());
+    let listening = serve_all(
+        listener,
+        Arc::new(Threads::start().unwrap()),
+        exports,
+        Arc::new(Limits::default()),
+        cut.clone(),
+    );
     Server { uri, cut, _listening: AbortOnDropHandle::new(tokio::spawn(listening)) }
 }
 

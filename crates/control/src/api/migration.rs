@@ -14,6 +14,9 @@ pub struct PartyAddress {
     pub nbd: String,
     /// Control address.
     pub control: String,
+    /// Where iSCSI initiators are served, HOST:PORT; none where they are not.
+    #[serde(default)]
+    pub iscsi: Option<String>,
 }
 
 /// What the source does when the destination cannot keep up with mirrored writes.
@@ -205,6 +208,35 @@ pub struct FinishCheckpoint {
     pub checkpoint: CheckpointRequest,
     /// Its address.
     pub reserved_address: u64,
+}
+
+/// What a volume is as a disk of SCSI initiators, beyond its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiskState {
+    /// Its identity: 32 hexadecimal digits.
+    pub uuid: String,
+    /// Grows with every change.
+    pub serial: u64,
+    /// What initiators have set, reservations among it, hexadecimal.
+    pub state: String,
+}
+
+/// Destination, `/disk`, from the source: what the volume is as a disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DiskRequest {
+    /// Identity of the migration.
+    pub migration: String,
+    /// Its secret.
+    pub token: String,
+    /// An older one than is known changes nothing.
+    pub disk: DiskState,
+}
+
+/// Answer to [`DiskRequest`], when that is durable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DiskReply {
+    /// That of the state which is known now.
+    pub serial: u64,
 }
 
 /// Source, `/settle`: the sweep has reached the end; from now on reads take locks, resync finishes,

@@ -12,10 +12,10 @@ mod volume;
 pub use error_body::ErrorBody;
 pub use migration::{
     AbortRequest, AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, CommitReply,
-    CommitRequest, FinishCheckpoint, OwnReply, OwnRequest, PartyAddress, PauseRequest,
-    PromoteRequest, ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, ReservedQuery,
-    ReservedReply, RetireReply, SendReply, SendRequest, SettleReply, SettleRequest,
-    SlowDestination, TermReply, TermRequest, VerifyReply, VerifyRequest,
+    CommitRequest, DiskReply, DiskRequest, DiskState, FinishCheckpoint, OwnReply, OwnRequest,
+    PartyAddress, PauseRequest, PromoteRequest, ReadyReply, ReadyRequest, ReceiveReply,
+    ReceiveRequest, ReservedQuery, ReservedReply, RetireReply, SendReply, SendRequest, SettleReply,
+    SettleRequest, SlowDestination, TermReply, TermRequest, VerifyReply, VerifyRequest,
 };
 pub use route::{Arrangement, MoveReply, PrepareReply, PrepareRequest, RouteStatus};
 pub use volume::{DigestStatus, MigrationStatus, ProgramStatus, VolumeRole, VolumeStatus};

@@ -15,7 +15,7 @@ use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 use super::{Engine, Reading, SessionEnd};
-use crate::limits::Attention;
+use blockferry_net::Attention;
 
 /// Longest wait. Two processors that sleep and wake each other need about as long.
 const LONGEST: Duration = Duration::from_micros(100);

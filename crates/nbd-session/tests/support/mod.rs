@@ -13,9 +13,10 @@ use blockferry_device::{
     SegmentState,
 };
 use blockferry_nbd_session::{
-    Address, ConnectOptions, ExportEntry, Exports, FenceRequest, Hello, Kept, Limits, Listener,
-    OpenError, Opened, Role, RoleClaim, Threads,
+    ConnectOptions, ExportEntry, Exports, FenceRequest, Hello, Kept, OpenError, Opened, Role,
+    RoleClaim, serve_all,
 };
+use blockferry_net::{Address, Limits, Listener, Threads};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -289,8 +290,9 @@ impl Server {
         let address = listener.address().clone();
         let exports = OneVolume::new(device);
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(listener.run(
-            Threads::start().unwrap(),
+        let task = tokio::spawn(serve_all(
+            listener,
+            Arc::new(Threads::start().unwrap()),
             exports.clone(),
             Arc::new(limits),
             shutdown.clone(),

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use blockferry_nbd_session::Address;
 use blockferry_nbd_wire::constants as c;
+use blockferry_net::Address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -17,6 +17,8 @@ use crate::work::{Compare, Medium, Pattern, Work};
 
 /// UNMAP of WRITE SAME, in byte 1.
 const UNMAP_BIT: u8 = 3;
+/// Where COMPARE AND WRITE has its number of blocks.
+const COMPARE_COUNT_BYTE: u16 = 13;
 
 impl LogicalUnit {
     pub(super) fn on_medium(&self, command: Command, data_out: u64) -> Result<Step, Refusal> {
@@ -114,13 +116,15 @@ impl LogicalUnit {
         Ok(step(Work::OrWrite { extent, fua }, extent, transfer))
     }
 
-    /// Its data are two halves: were there more or less of it, it would be another command.
+    /// Its data are two halves: were there more or less of it, it would be another command. A count that
+    /// does not fit into its byte comes as a smaller one, and shows by its data.
     fn compare_and_write(&self, range: Range, fua: bool, data_out: u64) -> Result<Step, Refusal> {
         self.check_writable()?;
         let extent = self.transferred(range)?;
         let transfer = Transfer::out(2 * extent.len());
         if data_out != transfer.data_out {
-            return Err(unfit(transfer));
+            let count = Sense::cdb_field(COMPARE_COUNT_BYTE, None);
+            return Err(Refusal::Unfit(count, transfer));
         }
         let fua = self.is_forced(fua);
         Ok(step(Work::CompareAndWrite { extent, fua }, extent, transfer))

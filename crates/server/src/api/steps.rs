@@ -7,10 +7,10 @@ use axum::extract::{Path, Query, State};
 use blockferry_control::ApiError;
 use blockferry_control::api::{
     AbortRequest, AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, CommitReply,
-    CommitRequest, FinishCheckpoint, OwnReply, OwnRequest, PauseRequest, PromoteRequest,
-    ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, ReservedQuery, ReservedReply,
-    RetireReply, SendReply, SendRequest, SettleReply, SettleRequest, TermReply, TermRequest,
-    VerifyReply, VerifyRequest,
+    CommitRequest, DiskReply, DiskRequest, FinishCheckpoint, OwnReply, OwnRequest, PauseRequest,
+    PromoteRequest, ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, ReservedQuery,
+    ReservedReply, RetireReply, SendReply, SendRequest, SettleReply, SettleRequest, TermReply,
+    TermRequest, VerifyReply, VerifyRequest,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -28,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Volumes>> {
         .routes(routes!(reserved))
         .routes(routes!(checkpoint))
         .routes(routes!(finish_checkpoint))
+        .routes(routes!(disk_state))
         .routes(routes!(settle))
         .routes(routes!(ready))
         .routes(routes!(commit))
@@ -72,6 +73,10 @@ step!(
 step!(
     /// Destination, from the source: fence copy and mirror sessions, fall back to `W_durable`.
     "/v1/volumes/{name}/attach", attach(AttachRequest) -> AttachReply
+);
+step!(
+    /// Destination, from the source: what the volume is as a disk.
+    "/v1/volumes/{name}/disk", disk_state(DiskRequest) -> DiskReply
 );
 step!(
     /// Destination, from the source: flush what lies below `W`.

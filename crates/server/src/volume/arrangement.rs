@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blockferry_control::api::{Arrangement, MoveReply, PartyAddress};
+use blockferry_control::api::{Arrangement, MoveReply};
 
+use super::status::party_address;
 use super::{Stage, Volume};
 
 /// Arrangement information is sent so often, this far apart, until the switch has taken it.
@@ -30,10 +31,7 @@ impl Volume {
     async fn send_arrangement(&self, control: &str, route: &str) -> anyhow::Result<MoveReply> {
         let state = self.state();
         let owner = match (self.stage(), &state.migration) {
-            (Stage::Retired, Some(migration)) => PartyAddress {
-                nbd: migration.peer.nbd.clone(),
-                control: migration.peer.control.clone(),
-            },
+            (Stage::Retired, Some(migration)) => party_address(&migration.peer),
             _ => self.program.address.clone(),
         };
         let migration = state.migration.map(|migration| migration.migration);

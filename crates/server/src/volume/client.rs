@@ -133,7 +133,7 @@ impl Volume {
                         blockferry_label::reached("source.mirror.applied");
                         applied
                     };
-                    (local, ()) = tokio::join!(applied, mirrored);
+                    (local, _) = tokio::join!(applied, mirrored);
                 }
                 Step::Wait => {}
                 Step::Forward => {
@@ -155,7 +155,7 @@ impl Drop for UnlockedRead<'_> {
     }
 }
 
-fn not_logged() -> Failure {
+pub(super) fn not_logged() -> Failure {
     Failure::new(Errno::Io, "the activity log of the migration cannot be written; see the log")
 }
 

@@ -1,9 +1,9 @@
 //! A volume as one connection sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use blockferry_block::Extent;
+use blockferry_block::{Extent, VolumeName};
 use blockferry_device::{
     Answer, Device, DeviceInfo, Errno, Failure, Inflow, Outcome, Reply, Request,
 };
@@ -11,6 +11,7 @@ use blockferry_nbd_session::{Role, RoleClaim};
 
 use super::client::ClientPath;
 use super::copy_in::Pieces;
+use super::modify::{Change, Modified};
 use super::sessions::Connection;
 use super::{Volume, not_the_owner};
 
@@ -36,6 +37,8 @@ pub(crate) struct VolumeDevice {
 
 pub(super) struct Shared {
     pub(super) volume: Arc<Volume>,
+    /// Whether initiators' reservations bind it: it is no initiator's own.
+    is_bound: AtomicBool,
     pub(super) connection: Arc<Connection>,
     pub(super) purpose: Use,
 }
@@ -46,7 +49,30 @@ impl VolumeDevice {
         if connection.role == Role::Copy && matches!(purpose, Use::CopyOut { .. }) {
             info.features.read_only = true;
         }
-        Self { shared: Arc::new(Shared { volume, connection, purpose }), info }
+        let is_bound = AtomicBool::new(matches!(purpose, Use::Client(_)));
+        Self { shared: Arc::new(Shared { volume, is_bound, connection, purpose }), info }
+    }
+
+    /// The device of an initiator, whose own unit tells what it may do.
+    pub(crate) fn of_initiator(self) -> Self {
+        self.shared.is_bound.store(false, Ordering::Relaxed);
+        self
+    }
+
+    /// Changes an extent, which is not empty, in one step.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub(crate) async fn modify(
+        &self,
+        extent: Extent,
+        fua: bool,
+        change: Change<'_>,
+    ) -> Result<Modified, Failure> {
+        let Shared { volume, connection, purpose, .. } = &*self.shared;
+        let Use::Client(path) = purpose else { return Err(not_the_owner(&volume.name)) };
+        let Some(_running) = connection.enter() else { return Err(not_the_owner(&volume.name)) };
+        volume.modify(path, (extent, fua), change).await
     }
 
     /// Cancelled when the volume cuts the connection.
@@ -67,6 +93,7 @@ impl VolumeDevice {
             }
             let volume = &shared.volume;
             match &shared.purpose {
+                Use::Client(_) if shared.is_held_back(&request) => Err(reserved(&volume.name)),
                 Use::Client(path) => volume.client(path, request).await,
                 Use::MirrorIn { epoch, path } => volume.mirror_in(*epoch, path, request).await,
                 Use::ForwardIn { claim, told, path } => {
@@ -98,6 +125,10 @@ impl VolumeDevice {
 }
 
 impl Shared {
+    fn is_held_back(&self, request: &Request) -> bool {
+        self.is_bound.load(Ordering::Relaxed) && !self.volume.admits_stranger(request)
+    }
+
     /// A claim waits as long as an operator pauses the sweep; no fence may wait for it.
     async fn copy_out(&self, epoch: u64, request: Request) -> Result<Reply, Failure> {
         tokio::select! {
@@ -122,6 +153,9 @@ impl Device for VolumeDevice {
     /// A client's request while nobody migrates.
     fn call_now(&self, request: &Request) -> Option<Outcome> {
         let Shared { volume, connection, .. } = &*self.shared;
+        if self.shared.is_held_back(request) {
+            return None;
+        }
         let _entered = connection.enter_plain()?;
         volume.store.call_now(request)
     }
@@ -132,6 +166,10 @@ impl Device for VolumeDevice {
             _ => None,
         }
     }
+}
+
+fn reserved(name: &VolumeName) -> Failure {
+    Failure::new(Errno::Perm, format!("an iSCSI initiator has reserved {name} for itself"))
 }
 
 fn empty(request: &Request) -> Reply {

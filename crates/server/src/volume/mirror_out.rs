@@ -80,8 +80,8 @@ impl MirrorLane {
         })
     }
 
-    /// Sends a mirrored part and reports its outcome to the owner's machine.
-    pub(super) async fn send(&self, id: OpId, request: Request) {
+    /// Sends a mirrored part, and reports its outcome to the owner's machine, too.
+    pub(super) async fn send(&self, id: OpId, request: Request) -> MirrorOutcome {
         let outcome = self.outcome(request).await;
         blockferry_label::reached(match outcome {
             MirrorOutcome::Refused { .. } => "source.mirror.refused",
@@ -90,6 +90,7 @@ impl MirrorLane {
         if let Some(owner) = self.volume.upgrade().and_then(|volume| volume.owner()) {
             owner.with(|source| source.mirror_done(id, outcome));
         }
+        outcome
     }
 
     /// Executes an update at the destination.

@@ -9,11 +9,13 @@ mod copy_in;
 mod copy_out;
 mod destination_steps;
 mod device;
+mod disk;
 mod forward;
 mod governor;
 mod lanes;
 mod mirror_in;
 mod mirror_out;
+mod modify;
 mod outgoing;
 mod owner;
 mod plain;
@@ -32,7 +34,7 @@ mod throttle;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use blockferry_block::{Generation, SessionId, VolumeName};
@@ -46,13 +48,16 @@ use blockferry_records::{Restarted, restart};
 use blockferry_store::Store;
 
 use crate::program::Context as Program;
+use disk::Disk;
+pub(crate) use disk::VolumeMedium;
 use lanes::Lanes;
 use outgoing::Outgoing;
 use owner::Owner;
 use receiver::Receiver;
 use sessions::Sessions;
-pub(crate) use status::features;
+pub(crate) use status::{features, party};
 pub(crate) use steps::Refused;
+use tokio::sync::Notify;
 
 /// What begins a refusal to serve a client here; the switch then asks where the owner is.
 const NOT_THE_OWNER: &str = "not the owner";
@@ -78,6 +83,7 @@ pub(crate) struct Volume {
     pub(crate) program: Arc<Program>,
     pub(crate) sessions: Sessions,
     stage: RwLock<Stage>,
+    stage_changed: Notify,
     outgoing: RwLock<Option<Arc<Outgoing>>>,
     book: tokio::sync::Mutex<Option<Book>>,
     state: RwLock<VolumeState>,
@@ -89,6 +95,7 @@ pub(crate) struct Volume {
     ending: tokio::sync::Mutex<()>,
     faults: Faults,
     lanes: Lanes,
+    disk: Disk,
     /// When a former owner that forwards was found after a restart.
     forwards_again_since: Option<Instant>,
 }
@@ -119,6 +126,7 @@ impl Volume {
             store,
             sessions: Sessions::with_fences(fences),
             stage: RwLock::new(stage),
+            stage_changed: Notify::new(),
             outgoing: RwLock::new(None),
             book: tokio::sync::Mutex::new(Some(book)),
             state: RwLock::new(state.clone()),
@@ -129,10 +137,12 @@ impl Volume {
             name,
             program,
             lanes: Lanes::default(),
+            disk: Disk::new(),
             forwards_again_since: (state.part == Part::Forwarding).then(Instant::now),
         });
+        volume.reopen_disk()?;
         if state.part == Part::Owner {
-            volume.sessions.open_plain_way();
+            volume.sessions.allow_plain_way();
         }
         if matches!(state.part, Part::Source | Part::Forwarding) {
             volume.start_outgoing(&state, log)?;
@@ -159,6 +169,23 @@ impl Volume {
 
     pub(crate) fn set_stage(&self, stage: Stage) {
         *self.stage.write().unwrap_or_else(PoisonError::into_inner) = stage;
+        self.stage_changed.notify_waiters();
+    }
+
+    /// Waits so long for this side to own a volume that it receives; tells whether it does.
+    pub(crate) async fn owned_within(&self, longest: Duration) -> bool {
+        let owned = async {
+            loop {
+                let mut changed = std::pin::pin!(self.stage_changed.notified());
+                changed.as_mut().enable();
+                match self.stage() {
+                    Stage::Owner(_) => return true,
+                    Stage::Receiver(_) => changed.await,
+                    Stage::Retired | Stage::Gone => return false,
+                }
+            }
+        };
+        tokio::time::timeout(longest, owned).await.unwrap_or(false)
     }
 
     /// What the records say.
@@ -175,10 +202,12 @@ impl Volume {
     }
 
     /// This side owns the volume from now on, and nobody migrates it.
-    fn owns(&self) {
+    fn owns(self: &Arc<Self>) {
+        // What initiators have set binds whoever comes first.
+        self.take_over_disk();
         let source = Source::new(self.info.size, self.faults());
         self.set_stage(Stage::Owner(Arc::new(Owner::new(source))));
-        self.sessions.open_plain_way();
+        self.sessions.allow_plain_way();
     }
 
     fn faults(&self) -> Faults {

@@ -79,31 +79,29 @@ impl Drop for OnPlainWay<'_> {
     }
 }
 
-/// Opens the way again when it is dropped, unless the migration has begun.
-pub(super) struct Closed(Option<Arc<super::Volume>>);
+/// Keeps the way closed until it is dropped.
+pub(super) struct Closed(Arc<super::Volume>);
 
 impl Closed {
     /// Closes the way of a volume and waits until nobody is on it.
     pub(super) async fn wait(volume: &Arc<super::Volume>) -> Self {
         let on_their_way = volume.sessions.close_plain_way();
-        let closed = Self(Some(Arc::clone(volume)));
+        let closed = Self(Arc::clone(volume));
         for connection in on_their_way {
             connection.plain_ended().await;
         }
         closed
     }
 
-    /// The migration has begun: the way stays closed.
-    pub(super) fn keep(mut self) {
-        self.0 = None;
+    /// A migration has begun: the way stays closed.
+    pub(super) fn keep(self) {
+        self.0.sessions.forbid_plain_way();
     }
 }
 
 impl Drop for Closed {
     fn drop(&mut self) {
-        if let Some(volume) = &self.0 {
-            volume.sessions.open_plain_way();
-        }
+        self.0.sessions.reopen_plain_way();
     }
 }
 

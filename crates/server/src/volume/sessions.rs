@@ -90,8 +90,10 @@ pub(crate) struct Sessions {
 struct Table {
     connections: HashMap<SessionKey, Arc<Connection>>,
     fences: HashMap<SessionId, Generation>,
-    /// Whether clients go the plain way.
+    /// Whether clients go the plain way, while nobody keeps it closed.
     plain: bool,
+    /// Those who keep it closed for a while.
+    closers: usize,
 }
 
 impl Sessions {
@@ -120,7 +122,7 @@ impl Sessions {
             generation,
             cut: CancellationToken::new(),
             fenced: AtomicBool::new(false),
-            plain: PlainWay::new(table.plain && role == Role::Client),
+            plain: PlainWay::new(table.is_plain_way_open() && role == Role::Client),
             running: AtomicUsize::new(0),
             idle: Notify::new(),
         });
@@ -158,18 +160,30 @@ impl Sessions {
     }
 
     /// No migration is under way, and this side owns the volume: clients go the plain way.
-    pub(super) fn open_plain_way(&self) {
+    pub(super) fn allow_plain_way(&self) {
         let mut table = self.lock();
         table.plain = true;
-        table.connections.values().filter(|c| c.role == Role::Client).for_each(|c| c.plain.open());
+        table.open_plain_way();
     }
 
-    /// From now on nobody goes the plain way; gives those who may still be on it.
+    /// A migration is under way: clients go the plain way no more.
+    pub(super) fn forbid_plain_way(&self) {
+        self.lock().plain = false;
+    }
+
+    /// Until [`Self::reopen_plain_way`] nobody goes the plain way; gives those who may still be on it.
     pub(super) fn close_plain_way(&self) -> Vec<Arc<Connection>> {
         let mut table = self.lock();
-        table.plain = false;
+        table.closers += 1;
         table.connections.values().for_each(|c| c.plain.close());
         table.matching(|_| true)
+    }
+
+    /// One of those who have closed the plain way needs that no more.
+    pub(super) fn reopen_plain_way(&self) {
+        let mut table = self.lock();
+        table.closers -= 1;
+        table.open_plain_way();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
@@ -178,6 +192,17 @@ impl Sessions {
 }
 
 impl Table {
+    const fn is_plain_way_open(&self) -> bool {
+        self.plain && self.closers == 0
+    }
+
+    fn open_plain_way(&self) {
+        if self.is_plain_way_open() {
+            let clients = self.connections.values().filter(|c| c.role == Role::Client);
+            clients.for_each(|client| client.plain.open());
+        }
+    }
+
     fn matching(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<Arc<Connection>> {
         self.connections.values().filter(|c| wanted(c)).cloned().collect()
     }
@@ -212,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn i13_a_fence_waits_for_requests_that_went_straight_to_the_store_too() {
         let sessions = Sessions::default();
-        sessions.open_plain_way();
+        sessions.allow_plain_way();
         let old = sessions.open(Role::Client, SESSION, Generation(1)).expect("not fenced");
         let running = old.enter_plain().expect("not fenced");
         let mut fence = std::pin::pin!(sessions.fence(SESSION, Generation(2)));
@@ -232,13 +257,26 @@ mod tests {
         };
         let (before, mirror) = (open(Role::Client, 1), open(Role::Mirror, 2));
         assert!(before.enter_plain().is_none(), "nobody has opened it");
-        sessions.open_plain_way();
+        sessions.allow_plain_way();
         let after = open(Role::Client, 3);
         assert!(before.enter_plain().is_some() && after.enter_plain().is_some());
         assert!(mirror.enter_plain().is_none() && open(Role::Copy, 4).enter_plain().is_none());
         sessions.close_plain_way();
         let last = open(Role::Client, 5);
-        assert!([before, after, last].iter().all(|client| client.enter_plain().is_none()));
+        let clients = [before, after, last];
+        assert!(clients.iter().all(|client| client.enter_plain().is_none()));
+        sessions.close_plain_way();
+        sessions.reopen_plain_way();
+        assert!(clients.iter().all(|client| client.enter_plain().is_none()), "one keeps it closed");
+        sessions.reopen_plain_way();
+        assert!(clients.iter().all(|client| client.enter_plain().is_some()));
+        sessions.close_plain_way();
+        sessions.forbid_plain_way();
+        sessions.reopen_plain_way();
+        assert!(
+            clients.iter().all(|client| client.enter_plain().is_none()),
+            "a migration has begun"
+        );
     }
 
     #[tokio::test]

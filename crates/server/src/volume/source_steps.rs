@@ -12,7 +12,7 @@ use blockferry_control::api::{
     SlowDestination, VerifyReply, VerifyRequest,
 };
 use blockferry_journal::OsFiles;
-use blockferry_migration::record::{Part, Party, VolumeRecord, VolumeState};
+use blockferry_migration::record::{Part, VolumeRecord, VolumeState};
 use blockferry_migration::source::{Attachment, PhaseName, SessionKey, Source};
 use blockferry_nbd_session::Role;
 
@@ -21,6 +21,7 @@ use super::mirror_out::MirrorLane;
 use super::outgoing::Outgoing;
 use super::owner::Owner;
 use super::plain::Closed;
+use super::status::party;
 use super::steps::{Refused, Step, client_p99};
 use super::{ActivityFile, Stage, Volume};
 
@@ -78,10 +79,7 @@ impl Volume {
                 let record = VolumeRecord::Sending {
                     migration: checked::<MigrationId>(&request.migration, "migration")?,
                     token: checked::<Token>(&request.token, "token")?,
-                    destination: Party {
-                        nbd: request.destination.nbd,
-                        control: request.destination.control,
-                    },
+                    destination: party(request.destination),
                     throttle: request.slow_destination == SlowDestination::Throttle,
                 };
                 let closed = Closed::wait(self).await;
@@ -210,6 +208,8 @@ impl Volume {
             return Err(Refused::conflict("the destination was restarted since it was ready"));
         }
         blockferry_label::reached("source.commit.asked");
+        let hushed = self.hush_disk().await?;
+        self.send_disk(&outgoing).await?;
         let begun = owner.with(|source| source.commit_begin(Attempt(request.attempt)));
         if let Err(refusal) = begun {
             owner.with(Source::unsettle);
@@ -233,6 +233,9 @@ impl Volume {
         outgoing.stop.cancel();
         owner.with(Source::commit_durable);
         owner.announce();
+        if let Some(hushed) = hushed {
+            hushed.leave();
+        }
         blockferry_label::reached("source.commit.forwarding");
         tracing::info!(volume = %self.name, generation, "committed; forwarding from now on");
         Ok(CommitReply { generation })

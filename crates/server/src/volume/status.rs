@@ -8,7 +8,7 @@ use blockferry_control::api::{
 use blockferry_device::Features;
 use blockferry_migration::destination::{Destination, Phase};
 use blockferry_migration::digest::ALGORITHM;
-use blockferry_migration::record::{MigrationState, Part};
+use blockferry_migration::record::{MigrationState, Part, Party};
 use blockferry_migration::source::{Attachment, PhaseName, Source};
 
 use super::outgoing::{Last, Outgoing};
@@ -71,13 +71,25 @@ pub(crate) fn features(features: &Features) -> Vec<String> {
     named.into_iter().filter(|(_, offered)| *offered).map(|(name, _)| name.to_owned()).collect()
 }
 
+/// A party of a record, as others are told of it.
+pub(super) fn party_address(party: &Party) -> PartyAddress {
+    let Party { nbd, control, iscsi } = party.clone();
+    PartyAddress { nbd, control, iscsi }
+}
+
+/// And the other way around.
+pub(crate) fn party(address: PartyAddress) -> Party {
+    let PartyAddress { nbd, control, iscsi } = address;
+    Party { nbd, control, iscsi }
+}
+
 fn migration_status(state: &MigrationState) -> MigrationStatus {
     MigrationStatus {
         id: state.migration.clone(),
         term: state.term,
         attempt: state.attempt.0,
         epoch: 0,
-        peer: PartyAddress { nbd: state.peer.nbd.clone(), control: state.peer.control.clone() },
+        peer: party_address(&state.peer),
         attached: false,
         paused: false,
         copied_bytes: 0,

@@ -10,6 +10,7 @@ use blockferry_migration::source::Source;
 use blockferry_nbd_session::Role;
 
 use super::owner::Owner;
+use super::status::party_address;
 use super::{Stage, Volume};
 
 /// Why a step is refused.
@@ -62,14 +63,7 @@ impl Volume {
         if let (Some(bound), Some(outgoing)) = (bound, self.outgoing()) {
             outgoing.governor.set_bound(bound);
         }
-        Ok(TermReply {
-            term,
-            token: migration.token,
-            destination: blockferry_control::api::PartyAddress {
-                nbd: migration.peer.nbd,
-                control: migration.peer.control,
-            },
-        })
+        Ok(TermReply { term, token: migration.token, destination: party_address(&migration.peer) })
     }
 
     pub(super) fn migration(&self, id: &str) -> Step<blockferry_migration::record::MigrationState> {
@@ -155,7 +149,7 @@ impl Volume {
         blockferry_label::reached("source.abort.decided");
         self.record(VolumeRecord::Aborted).await?;
         owner.with(Source::abort_durable);
-        self.sessions.open_plain_way();
+        self.sessions.allow_plain_way();
         blockferry_label::reached("source.abort.recorded");
         self.end_outgoing().await;
         blockferry_label::reached("source.abort.ended");

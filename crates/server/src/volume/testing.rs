@@ -1,4 +1,4 @@
-//! A volume for tests: over any store, with its records in a folder.
+//! A volume for tests, over any store, with its records in a folder, and clients of it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,8 +7,12 @@ use blockferry_block::BootId;
 use blockferry_control::api::PartyAddress;
 use blockferry_migration::Faults;
 use blockferry_migration::record::VolumeRecord;
+use blockferry_nbd_session::{Hello, Purpose};
+use blockferry_net::Peer;
 use blockferry_store::Store;
+use tempfile::TempDir;
 
+use super::device::VolumeDevice;
 use super::{Book, Volume};
 use crate::program::Context;
 
@@ -25,7 +29,8 @@ pub(super) fn open(
     store: Arc<dyn Store>,
     first: Option<VolumeRecord>,
 ) -> Arc<Volume> {
-    let address = PartyAddress { nbd: "nbd://localhost".into(), control: "unix:/".into() };
+    let address =
+        PartyAddress { nbd: "nbd://localhost".into(), control: "unix:/".into(), iscsi: None };
     let program = Arc::new(Context {
         program: "target",
         boot: BootId(1 << 20),
@@ -39,4 +44,37 @@ pub(super) fn open(
     let book = book.expect("a journal with a record");
     let name = "vol".parse().expect("a name");
     Volume::open(program, name, store, book).expect("a volume")
+}
+
+/// Size of a [`Served`] volume in bytes.
+pub(super) const SIZE: u64 = 1 << 20;
+
+/// A volume that is owned here, and a client of it.
+pub(super) struct Served {
+    pub(super) volume: Arc<Volume>,
+    pub(super) client: VolumeDevice,
+    _folder: TempDir,
+}
+
+impl Served {
+    pub(super) async fn from(store: Arc<dyn Store>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = VolumeRecord::Owner { generation: 1, size: SIZE, backing: "a store".into() };
+        let volume = open(folder.path(), store, Some(first));
+        let client = client_of(&volume).await;
+        Self { volume, client, _folder: folder }
+    }
+
+    pub(super) async fn another_client(&self) -> VolumeDevice {
+        client_of(&self.volume).await
+    }
+
+    pub(super) fn updates_recorded(&self) -> usize {
+        self.volume.owner().expect("an owner").with(|source| source.in_flight())
+    }
+}
+
+async fn client_of(volume: &Arc<Volume>) -> VolumeDevice {
+    let hello = Hello { purpose: Purpose::Go, role: None, peer: Peer::Unix };
+    volume.connect(&hello, None).await.expect("a client")
 }

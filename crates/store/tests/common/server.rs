@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use blockferry_device::{Answer, Device, DeviceInfo, Request};
 use blockferry_nbd_session::{
-    Address, ExportEntry, Exports, FenceRequest, Hello, Limits, Listener, NbdUri, OpenError,
-    Opened, Threads,
+    ExportEntry, Exports, FenceRequest, Hello, NbdUri, OpenError, Opened, serve_all,
 };
+use blockferry_net::{Address, Limits, Listener, Threads};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -77,8 +77,9 @@ impl Server {
         let exports = Arc::new(OneVolume { device, cut: Mutex::default() });
         let shutdown = CancellationToken::new();
         let limits = Arc::new(Limits::default());
-        let task = tokio::spawn(listener.run(
-            Threads::start().unwrap(),
+        let task = tokio::spawn(serve_all(
+            listener,
+            Arc::new(Threads::start().unwrap()),
             exports.clone(),
             limits,
             shutdown.clone(),

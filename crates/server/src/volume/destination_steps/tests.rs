@@ -34,7 +34,7 @@ impl Receiving {
         let first = VolumeRecord::Receiving {
             migration: MIGRATION.into(),
             token: TOKEN.into(),
-            source: Party { nbd: "nbd://localhost".into(), control: "unix:/".into() },
+            source: Party { nbd: "nbd://localhost".into(), control: "unix:/".into(), iscsi: None },
             size: SIZE,
             generation: 1,
             backing: "a store".into(),

@@ -5,42 +5,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::volume::testing::{self, SIZE, Served};
 use blockferry_block::Extent;
 use blockferry_control::api::{PartyAddress, SendRequest, SlowDestination};
 use blockferry_device::{Answer, Device, DeviceInfo, Outcome, Reply, Request};
-use blockferry_migration::record::VolumeRecord;
-use blockferry_nbd_session::{Hello, Peer, Purpose};
 use blockferry_store::wrap::Gate;
 use blockferry_store::{MemoryStore, Store};
 use bytes::Bytes;
-use tempfile::TempDir;
-
-use crate::volume::device::VolumeDevice;
-use crate::volume::{Volume, testing};
-
-const SIZE: u64 = 1 << 20;
-
-/// A volume, and a client of it.
-struct Served {
-    volume: Arc<Volume>,
-    client: VolumeDevice,
-    _folder: TempDir,
-}
-
-impl Served {
-    async fn from(store: Arc<dyn Store>) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let first = VolumeRecord::Owner { generation: 1, size: SIZE, backing: "a store".into() };
-        let volume = testing::open(folder.path(), store, Some(first));
-        let hello = Hello { purpose: Purpose::Go, role: None, peer: Peer::Unix };
-        let client = volume.connect(&hello, None).await.expect("a client");
-        Self { volume, client, _folder: folder }
-    }
-
-    fn updates_recorded(&self) -> usize {
-        self.volume.owner().expect("an owner").with(|source| source.in_flight())
-    }
-}
 
 fn write() -> Request {
     Request::Write { offset: 0, data: Bytes::from_static(&[7; 4096]), fua: false }
@@ -54,7 +25,11 @@ fn send_request() -> SendRequest {
     SendRequest {
         migration: testing::MIGRATION.into(),
         token: testing::TOKEN.into(),
-        destination: PartyAddress { nbd: "nbd://127.0.0.1:1".into(), control: "unix:/no".into() },
+        destination: PartyAddress {
+            nbd: "nbd://127.0.0.1:1".into(),
+            control: "unix:/no".into(),
+            iscsi: None,
+        },
         slow_destination: SlowDestination::Pause,
         client_p99_ms: None,
         term: 1,

@@ -31,7 +31,8 @@ impl Sending {
         let folder = tempfile::tempdir().expect("a folder");
         let first = VolumeRecord::Owner { generation: 1, size: SIZE, backing: "a store".into() };
         let volume = open(&folder, Some(first));
-        let nobody = Party { nbd: "nbd://127.0.0.1:1".into(), control: "unix:/nobody".into() };
+        let nobody =
+            Party { nbd: "nbd://127.0.0.1:1".into(), control: "unix:/nobody".into(), iscsi: None };
         let record = VolumeRecord::Sending {
             migration: MIGRATION.into(),
             token: TOKEN.into(),

@@ -27,7 +27,7 @@ thread_local! {
 
 /// Receives behind what the inbox holds. `missing` is how much is known to follow, so that a large
 /// payload comes into one piece of memory.
-pub(crate) fn receive_into(
+pub fn receive_into(
     inbox: &mut BytesMut,
     missing: usize,
     receive: impl FnOnce(&mut Limit<&mut BytesMut>) -> Poll<io::Result<usize>>,

@@ -8,22 +8,25 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A timer that runs only while somebody is waited for.
-pub(crate) struct Deadline {
+#[derive(Debug, Default)]
+pub struct Deadline {
     sleep: Option<Pin<Box<Sleep>>>,
     armed: bool,
 }
 
 impl Deadline {
-    pub(crate) const fn new() -> Self {
+    /// One that does not run.
+    pub const fn new() -> Self {
         Self { sleep: None, armed: false }
     }
 
-    pub(crate) const fn disarm(&mut self) {
+    /// Nobody is waited for any more.
+    pub const fn disarm(&mut self) {
         self.armed = false;
     }
 
     /// Ready when it was armed for the whole timeout; arms it when it was not.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, timeout: Duration) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, timeout: Duration) -> Poll<()> {
         if !self.armed {
             self.armed = true;
             let at = Instant::now() + timeout;

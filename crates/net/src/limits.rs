@@ -44,12 +44,12 @@ pub struct Attention {
     last: Arc<AtomicU64>,
     next: Arc<AtomicU64>,
     /// Whether there is a processor for others while one connection is waited for.
-    pub(crate) has_room_for_others: bool,
+    pub has_room_for_others: bool,
 }
 
 /// One connection's part of a [`BufferedTotal`]; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct BufferedPart {
+pub struct BufferedPart {
     total: BufferedTotal,
     held: u64,
 }
@@ -80,12 +80,12 @@ impl Default for Attention {
 
 impl Attention {
     /// A number for a connection.
-    pub(crate) fn number(&self) -> u64 {
+    pub fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// A connection is served; tells whether it was the last one, too.
-    pub(crate) fn stays_with(&self, connection: u64) -> bool {
+    pub fn stays_with(&self, connection: u64) -> bool {
         self.last.swap(connection, Ordering::Relaxed) == connection
     }
 }
@@ -96,14 +96,15 @@ impl BufferedTotal {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn part(&self) -> BufferedPart {
+    /// The part of a new connection.
+    pub fn part(&self) -> BufferedPart {
         BufferedPart { total: self.clone(), held: 0 }
     }
 }
 
 impl BufferedPart {
     /// Says what this connection holds now.
-    pub(crate) fn set(&mut self, held: u64) {
+    pub fn set(&mut self, held: u64) {
         if held > self.held {
             self.total.0.fetch_add(held - self.held, Ordering::Relaxed);
         } else if held < self.held {

@@ -15,9 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::address::Address;
 use crate::census::{Census, PlaceTaken};
-use crate::exports::Exports;
 use crate::limits::Limits;
-use crate::serve::serve;
 use crate::stream::Stream;
 use crate::threads::Threads;
 
@@ -145,15 +143,15 @@ impl Listener {
         self
     }
 
-    /// Tells the log that clients are served here.
-    pub fn announce(&self) {
+    /// Tells the log that clients are served here, who speak so.
+    pub fn announce(&self, protocol: &str) {
         if let Bound::Tcp(socket) = &self.socket
             && let Ok(bound) = socket.local_addr()
             && !bound.ip().is_loopback()
         {
-            tracing::warn!(address = %bound, "serving NBD without encryption to a network");
+            tracing::warn!(address = %bound, "serving {protocol} without encryption to a network");
         }
-        tracing::info!(address = %self.address, "serving NBD");
+        tracing::info!(address = %self.address, "serving {protocol}");
     }
 
     /// What was bound, with the port that was picked.
@@ -161,16 +159,18 @@ impl Listener {
         &self.address
     }
 
-    /// Serves everybody who connects until `shutdown` is cancelled and the last connection has
-    /// ended.
-    pub async fn run(
+    /// Has everybody served who connects, each on one of the threads, until `shutdown` is cancelled and
+    /// the last connection has ended.
+    pub async fn run<S, F>(
         self,
-        threads: Threads,
-        exports: Arc<dyn Exports>,
+        threads: Arc<Threads>,
         limits: Arc<Limits>,
         shutdown: CancellationToken,
-    ) {
-        self.announce();
+        serve: S,
+    ) where
+        S: Fn(Stream) -> F + Clone + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let sessions = TaskTracker::new();
         loop {
             let (stream, place) = tokio::select! {
@@ -180,12 +180,11 @@ impl Listener {
             // A thread's runtime watches the sockets of its own connections.
             let Ok(socket) = stream.into_descriptor().inspect_err(not_served) else { continue };
             let (thread, taken) = threads.place();
-            let (exports, limits) = (exports.clone(), limits.clone());
-            let shutdown = shutdown.clone();
+            let serve = serve.clone();
             let session = async move {
                 let _places = (place, taken);
                 if let Ok(stream) = Stream::adopt(socket).inspect_err(not_served) {
-                    serve(stream, exports, limits, shutdown).await;
+                    serve(stream).await;
                 }
             };
             sessions.spawn_on(session, &thread);

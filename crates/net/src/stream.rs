@@ -93,7 +93,10 @@ impl Stream {
 
     /// Counts a TCP connection as lost when what was sent is not taken by the other system for so
     /// long: without data under way that is what the probes are for.
-    pub(crate) fn lose_after(&self, silence: Duration) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn lose_after(&self, silence: Duration) -> io::Result<()> {
         let Self::Tcp(stream) = self else { return Ok(()) };
         SockRef::from(stream).set_tcp_user_timeout(Some(silence))
     }
@@ -110,7 +113,7 @@ impl Stream {
 
     /// Receives once, behind what the buffer holds; tells how much came, zero at the end. `missing`
     /// is how much is known to follow.
-    pub(crate) fn poll_receive(
+    pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut BytesMut,
@@ -121,7 +124,10 @@ impl Stream {
 
     /// The same past the runtime: gives nothing where nothing is there. The runtime will take what it
     /// hears of that later for news, and find none.
-    pub(crate) fn receive_now(&self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+    ///
+    /// # Errors
+    /// What the operating system says, other than that it has to wait.
+    pub fn receive_now(&self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
         AT_ONCE.with_borrow_mut(|bytes| {
             let received = match self {
                 Self::Tcp(stream) => recv(stream, &mut bytes[..], RecvFlags::DONTWAIT),

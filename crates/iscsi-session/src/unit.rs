@@ -1,0 +1,225 @@
+//! A volume's disk: what all sessions of it share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use blockferry_device::Failure;
+use blockferry_scsi::{Begun, ConnectError, InitiatorPort, LogicalUnit, NexusId, UnitState};
+use futures_util::future::{BoxFuture, join_all};
+use futures_util::task::AtomicWaker;
+use tokio::sync::oneshot;
+
+/// Keeps what of a unit must not get lost.
+pub trait KeepState: Send + Sync + 'static {
+    /// Ends when the state will be found again, whatever crashes. States are kept in the order in which
+    /// they came about.
+    fn keep(&self, state: UnitState) -> BoxFuture<'static, Result<(), Failure>>;
+}
+
+/// A volume's disk.
+pub struct Unit {
+    shared: Mutex<Shared>,
+    keep: Box<dyn KeepState>,
+    /// Whose state is being kept comes first.
+    keeping: tokio::sync::Mutex<()>,
+}
+
+struct Shared {
+    unit: LogicalUnit,
+    sessions: BTreeMap<NexusId, Arc<Mailbox>>,
+    next: u64,
+    /// Sessions begin no commands.
+    is_hushed: bool,
+}
+
+/// What a session is told by others.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    orders: Mutex<Vec<Order>>,
+    waker: AtomicWaker,
+}
+
+/// What a session has to do; the sender is dropped when it is done.
+pub(crate) enum Order {
+    /// Every command ends unanswered, for a reset.
+    Abort(oneshot::Sender<()>),
+    /// The same, and the session with them.
+    Reset(oneshot::Sender<()>),
+    /// No command begins any more, and those under way are answered.
+    Hush(oneshot::Sender<()>),
+    /// Commands begin again.
+    Resume,
+    /// The initiator is asked to log out, and what has not begun waits until it has logged in elsewhere.
+    Leave,
+}
+
+/// No session begins a command until this is dropped, or the sessions have left.
+pub struct Hushed(Arc<Unit>);
+
+/// A session's part in a unit; it ends when this is dropped.
+pub(crate) struct Membership {
+    unit: Arc<Unit>,
+    nexus: NexusId,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Unit {
+    /// A disk; `keep` keeps its state.
+    pub fn new(unit: LogicalUnit, keep: impl KeepState) -> Self {
+        let shared = Shared { unit, sessions: BTreeMap::new(), next: 1, is_hushed: false };
+        Self { shared: Mutex::new(shared), keep: Box::new(keep), keeping: Default::default() }
+    }
+
+    /// Looks at the disk, or changes it.
+    pub fn with<R>(&self, look: impl FnOnce(&mut LogicalUnit) -> R) -> R {
+        look(&mut self.lock().unit)
+    }
+
+    /// Takes a session in.
+    pub(crate) fn join(self: &Arc<Self>, port: InitiatorPort) -> Result<Membership, ConnectError> {
+        let mut shared = self.lock();
+        let nexus = NexusId(shared.next);
+        shared.unit.connect(nexus, port)?;
+        shared.next += 1;
+        let mailbox = Arc::<Mailbox>::default();
+        if shared.is_hushed {
+            mailbox.order(Order::Hush);
+        }
+        shared.sessions.insert(nexus, Arc::clone(&mailbox));
+        Ok(Membership { unit: Arc::clone(self), nexus, mailbox })
+    }
+
+    /// Ends when the state is kept, as it is now or later.
+    async fn keep(&self) -> Result<(), Failure> {
+        let _first = self.keeping.lock().await;
+        let state = self.with(|unit| unit.state());
+        self.keep.keep(state).await
+    }
+
+    /// Ends when no session has a command under way; none begins before the end of what is given.
+    pub async fn hush(self: &Arc<Self>) -> Hushed {
+        let hushed = Hushed(Arc::clone(self));
+        self.lock().is_hushed = true;
+        self.order(|_| true, Order::Hush).await;
+        hushed
+    }
+
+    /// Has sessions do something, and waits until they have.
+    async fn order(
+        &self,
+        of: impl Fn(NexusId) -> bool + Send,
+        what: fn(oneshot::Sender<()>) -> Order,
+    ) {
+        let ordered: Vec<_> = {
+            let shared = self.lock();
+            let sessions = shared.sessions.iter().filter(|(nexus, _)| of(**nexus));
+            sessions.map(|(_, mailbox)| mailbox.order(what)).collect()
+        };
+        // A session that has ended has no commands either.
+        join_all(ordered).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hushed {
+    /// The volume has moved: every session asks its initiator to log out.
+    pub fn leave(self) {
+        self.0.lock().sessions.values().for_each(|mailbox| mailbox.put(Order::Leave));
+    }
+}
+
+impl Drop for Hushed {
+    fn drop(&mut self) {
+        let mut shared = self.0.lock();
+        shared.is_hushed = false;
+        shared.sessions.values().for_each(|mailbox| mailbox.put(Order::Resume));
+    }
+}
+
+impl Mailbox {
+    fn order(&self, what: fn(oneshot::Sender<()>) -> Order) -> oneshot::Receiver<()> {
+        let (done, ended) = oneshot::channel();
+        self.put(what(done));
+        ended
+    }
+
+    fn put(&self, order: Order) {
+        self.lock().push(order);
+        self.waker.wake();
+    }
+
+    /// What has been ordered; `Pending` while there is nothing.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Vec<Order>> {
+        self.waker.register(cx.waker());
+        let orders = std::mem::take(&mut *self.lock());
+        if orders.is_empty() { Poll::Pending } else { Poll::Ready(orders) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Order>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Membership {
+    pub(crate) fn unit(&self) -> &Arc<Unit> {
+        &self.unit
+    }
+
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    pub(crate) fn begin(&self, cdb: &[u8], data_out: u64) -> Begun {
+        self.unit.with(|unit| unit.begin(self.nexus, cdb, data_out))
+    }
+
+    pub(crate) fn parameters(&self, cdb: &[u8], list: &[u8]) -> Begun {
+        self.unit.with(|unit| unit.parameters(self.nexus, cdb, list))
+    }
+
+    /// What has to be done before a command is answered: others end theirs, and its change is kept.
+    pub(crate) fn settle(
+        &self,
+        abort: Vec<NexusId>,
+        changed: bool,
+    ) -> BoxFuture<'static, Result<(), Failure>> {
+        let unit = Arc::clone(&self.unit);
+        Box::pin(async move {
+            unit.order(|nexus| abort.contains(&nexus), Order::Abort).await;
+            if changed { unit.keep().await } else { Ok(()) }
+        })
+    }
+
+    /// Everybody else ends all commands.
+    pub(crate) fn clear(&self) -> BoxFuture<'static, ()> {
+        self.order_others(Order::Abort)
+    }
+
+    fn order_others(&self, what: fn(oneshot::Sender<()>) -> Order) -> BoxFuture<'static, ()> {
+        let (unit, own) = (Arc::clone(&self.unit), self.nexus);
+        Box::pin(async move { unit.order(|nexus| nexus != own, what).await })
+    }
+
+    /// The unit is reset, and everybody else ends all commands; `whole_target` ends their sessions, too.
+    pub(crate) fn reset(&self, whole_target: bool) -> BoxFuture<'static, Result<(), Failure>> {
+        let what = if whole_target { Order::Reset } else { Order::Abort };
+        let (unit, others) = (Arc::clone(&self.unit), self.order_others(what));
+        Box::pin(async move {
+            others.await;
+            let changed = unit.with(LogicalUnit::reset);
+            if changed { unit.keep().await } else { Ok(()) }
+        })
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut shared = self.unit.lock();
+        shared.sessions.remove(&self.nexus);
+        shared.unit.disconnect(self.nexus);
+    }
+}

@@ -1,0 +1,22 @@
+//! What servers over sockets share, whatever they speak: addresses, listeners with bounds on who is let
+//! in, threads that connections stay on, and memory to receive into.
+//!
+//! It knows no protocol. What becomes of a connection that was let in is decided by whoever serves it.
+
+mod address;
+mod census;
+mod deadline;
+mod limits;
+mod listener;
+mod room;
+mod stream;
+mod threads;
+
+pub use address::{Address, BadAddress};
+pub use census::{Census, PlaceTaken};
+pub use deadline::Deadline;
+pub use limits::{Attention, BufferedPart, BufferedTotal, Limits};
+pub use listener::{BindError, Listener};
+pub use room::receive_into;
+pub use stream::{Peer, Stream};
+pub use threads::{Place, Threads};

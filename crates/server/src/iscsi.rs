@@ -1,0 +1,97 @@
+//! The iSCSI side of a storage program: which target is which volume, and who may use it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use blockferry_block::VolumeName;
+use blockferry_iscsi::{Chap, Inquiry, IscsiName, Refusal, TargetEntry};
+use blockferry_iscsi_session::{Opened, Targets};
+use blockferry_nbd_session::{Hello, Purpose};
+use blockferry_net::Peer;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::accounts::Accounts;
+use crate::redirects::Redirects;
+use crate::volume::{Stage, Volume, VolumeMedium};
+use crate::volumes::Volumes;
+
+/// What a target's name begins with; the volume's name follows.
+const TARGET_PREFIX: &str = "iqn.2026-01.io.blockferry:";
+
+/// An initiator that comes before its volume does waits so long.
+const OWN_WAIT: Duration = Duration::from_secs(5);
+
+/// The volumes as targets.
+pub(crate) struct VolumeTargets {
+    pub(crate) volumes: Arc<Volumes>,
+    pub(crate) accounts: Accounts,
+    pub(crate) redirects: Redirects,
+}
+
+impl VolumeTargets {
+    fn find(&self, target: &IscsiName, who: &Inquiry) -> Result<Arc<Volume>, Refusal> {
+        let name = target.as_str().strip_prefix(TARGET_PREFIX).ok_or(Refusal::NotFound)?;
+        // A target's name has no upper case.
+        let found = self.volumes.all().into_iter().find(|volume| name == lower(&volume.name));
+        let volume = found.ok_or(Refusal::NotFound)?;
+        if let Some(portal) = volume.moved_to() {
+            let portal = portal.parse().map_err(|_| Refusal::Removed)?;
+            return Err(self.redirects.tell(who, portal));
+        }
+        match volume.stage() {
+            // Whoever was sent here early waits until the volume has followed.
+            Stage::Owner(_) | Stage::Receiver(_) => Ok(volume),
+            Stage::Retired | Stage::Gone => Err(Refusal::Removed),
+        }
+    }
+}
+
+impl Targets for VolumeTargets {
+    fn list(&self, _: &IscsiName) -> Vec<TargetEntry> {
+        let volumes = self.volumes.all();
+        let served = volumes.iter().filter(|volume| matches!(volume.stage(), Stage::Owner(_)));
+        let named = served.filter_map(|volume| target_of(&volume.name));
+        named.map(|name| TargetEntry { name, portals: Vec::new() }).collect()
+    }
+
+    fn admit(&self, who: &Inquiry) -> Result<Option<Chap>, Refusal> {
+        if let Some(target) = &who.target {
+            self.find(target, who)?;
+        }
+        Ok(self.accounts.chap())
+    }
+
+    fn open<'a>(
+        &'a self,
+        target: &'a IscsiName,
+        who: &'a Inquiry,
+    ) -> BoxFuture<'a, Result<Opened, Refusal>> {
+        async move {
+            let volume = self.find(target, who)?;
+            if !volume.owned_within(OWN_WAIT).await {
+                return Err(Refusal::Busy);
+            }
+            let unit = volume.disk().await.map_err(|error| {
+                tracing::error!(volume = %volume.name, error = format!("{error:#}"),
+                    "the volume cannot be a disk");
+                Refusal::Busy
+            })?;
+            let hello = Hello { purpose: Purpose::Go, role: None, peer: Peer::Unix };
+            let device = volume.connect(&hello, None).await.map_err(|_| Refusal::Busy)?;
+            let device = Arc::new(device.of_initiator());
+            let cut = device.cut();
+            Ok(Opened { unit, medium: Arc::new(VolumeMedium(device)), cut })
+        }
+        .boxed()
+    }
+}
+
+fn lower(name: &VolumeName) -> String {
+    name.as_str().to_ascii_lowercase()
+}
+
+/// The name of a volume's target; `None` for one with characters that no target's name has.
+fn target_of(name: &VolumeName) -> Option<IscsiName> {
+    IscsiName::parse(&format!("{TARGET_PREFIX}{}", lower(name))).ok()
+}
