@@ -32,6 +32,9 @@ pub(crate) fn execute_now(
     data: Pieces,
 ) -> Result<Executed, Pieces> {
     let request = match *work {
+        Work::Read { extent, .. } if extent.is_empty() => {
+            return Ok(Executed::without_data(Outcome::Done));
+        }
         Work::Read { extent, fua: false } => Request::Read { extent, dont_fragment: false },
         Work::Write { extent, fua: false } if data.iter().count() == 1 => {
             Request::Write { offset: extent.start(), data: data.clone().into_bytes(), fua: false }

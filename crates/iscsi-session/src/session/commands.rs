@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use blockferry_block::Extent;
 use blockferry_iscsi::pdu::Status;
 use blockferry_iscsi::{Cdb, Command, DataPart, Delivery, Outcome, Pieces, TaskId};
 use blockferry_scsi::{
-    Begun, Failure as WorkFailure, Medium as Wanted, Outcome as WorkOutcome, Response, Step,
+    Begun, Failure as WorkFailure, Medium as Wanted, Outcome as WorkOutcome, Response, Step, Work,
     answer_absent,
 };
 use bytes::Bytes;
@@ -15,6 +16,9 @@ use super::Engine;
 use super::queue::Queue;
 use super::running::{Ended, Settled, Worked};
 use crate::execute::{Executed, execute, execute_now};
+
+/// The shortest block of a disk, in bytes.
+const BLOCK_BYTES_MIN: u64 = 512;
 
 /// The commands of a session that are not answered.
 #[derive(Debug, Default)]
@@ -109,7 +113,8 @@ impl Engine {
         self.go_on(task, cdb, begun);
     }
 
-    fn work(&mut self, task: TaskId, wanted: Wanted) {
+    fn work(&mut self, task: TaskId, mut wanted: Wanted) {
+        expected_alone(&mut wanted.work, self.commands.queue.charge(task));
         let length = u32::try_from(wanted.work.data_out()).unwrap_or(u32::MAX);
         if length == 0 {
             return self.run(task, wanted, Pieces::default());
@@ -183,5 +188,33 @@ impl Engine {
         self.commands.queue.end(task);
         self.commands.aborted.remove(&task);
         self.session.respond(task, outcome, data);
+    }
+}
+
+/// What an initiator does not expect is not sent, so it need not be read: the memory for it would be
+/// charged to nobody.
+fn expected_alone(work: &mut Work, expected: u64) {
+    if let Work::Read { extent, .. } = work
+        && expected < extent.len()
+    {
+        let length = expected.next_multiple_of(BLOCK_BYTES_MIN).min(extent.len());
+        *extent = Extent::between(extent.start(), extent.start() + length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_read_than_the_initiator_expects() {
+        let read = |end: u64| Work::Read { extent: Extent::between(4096, 4096 + end), fua: false };
+        for (described, expected, wanted) in
+            [(1 << 25, 512, 512), (1 << 25, 513, 1024), (4096, 1 << 25, 4096), (4096, 0, 0)]
+        {
+            let mut work = read(described);
+            expected_alone(&mut work, expected);
+            assert_eq!(work, read(wanted), "{described} described, {expected} expected");
+        }
     }
 }

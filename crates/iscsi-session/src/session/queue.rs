@@ -32,6 +32,11 @@ impl Queue {
         self.charged
     }
 
+    /// What a command that has begun was charged, in bytes: as much as its initiator expects.
+    pub(super) fn charge(&self, task: TaskId) -> u64 {
+        self.charges.get(task.slot()).copied().flatten().unwrap_or_default()
+    }
+
     /// The next command that may begin now; `room` is how many bytes may be charged.
     pub(super) fn next(&mut self, room: u64) -> Option<Command> {
         let command = self.waiting.front()?;

@@ -136,6 +136,8 @@ fn of_source(status: &mut VolumeStatus, source: &Source, part: Part, outgoing: O
     status.dirty_bytes = sweep.dirty_bytes();
     if let Some(migration) = &mut status.migration {
         migration.paused = sweep.is_paused();
+        // The reason is there a moment sooner.
+        migration.paused_because.take_if(|_| !sweep.is_paused());
         if let Attachment::Attached { epoch } = sweep.attachment() {
             migration.attached = true;
             migration.epoch = epoch;

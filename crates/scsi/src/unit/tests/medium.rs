@@ -140,9 +140,15 @@ fn verifications_take_what_they_compare_with() {
 fn a_compare_and_write_has_exactly_two_halves() {
     let mut unit = unit();
     let mut cdb = sixteen(0x89, 0, 8, 0);
-    for (blocks, data_out, fits) in
-        [(1, 1024, true), (1, 2048, false), (3, 2048, false), (3, 3072, true), (1, 0, false)]
-    {
+    // The last has a count of 256, of which its byte holds 0.
+    for (blocks, data_out, fits) in [
+        (1, 1024, true),
+        (1, 2048, false),
+        (3, 2048, false),
+        (3, 3072, true),
+        (1, 0, false),
+        (0, 2 * 256 * 512, false),
+    ] {
         cdb[13] = blocks;
         if fits {
             let medium = work(&mut unit, A, &cdb, data_out);
@@ -151,7 +157,7 @@ fn a_compare_and_write_has_exactly_two_halves() {
             assert_eq!(medium.work.data_out(), data_out);
         } else {
             let response = answer_with(&mut unit, A, &cdb, data_out);
-            assert_eq!(sense(&response), UNFIT, "{blocks} blocks with {data_out} bytes");
+            assert_eq!(sense(&response), INVALID, "{blocks} blocks with {data_out} bytes");
         }
     }
 }
