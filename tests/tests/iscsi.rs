@@ -149,3 +149,28 @@ async fn an_initiator_without_the_secret_is_not_let_in() {
     assert!(!inquire("other%correct-horse-battery@").await);
     assert!(!inquire("").await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_volume_leaves_its_initiators_for_where_nobody_serves_them() {
+    let spec = ClusterSpec::new().source(|source| source.with("--iscsi").with("127.0.0.1:0"));
+    sparse(&spec.file(), SIZE, [(0, 1 << 20)]);
+    let cluster = spec.with_file().await;
+    let from = portal(&cluster.source).await;
+    let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(&from, "")]);
+    until("the initiator reads", async || {
+        let log = cluster.source.process.log();
+        log.into_iter().find(|line| line.contains("an initiator logged in"))
+    })
+    .await;
+    let refused = cluster.controller("migrate", &[]).end().await;
+    let said = format!("{refused:?}");
+    assert!(said.contains("1 iSCSI initiators are logged in"), "{said}");
+    assert!(reading.ended().is_none(), "{:?} {:?}", reading.out(), reading.log());
+    reading.kill9();
+    until("the session has ended", async || {
+        let log = cluster.source.process.log();
+        log.into_iter().find(|line| line.contains("an initiator's session ended"))
+    })
+    .await;
+    cluster.migrate(&[]).await;
+}

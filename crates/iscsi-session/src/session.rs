@@ -112,6 +112,7 @@ pub(crate) async fn run(
         disk,
         commands: Commands::default(),
         running: FuturesUnordered::new(),
+        settling: FuturesUnordered::new(),
         aborting: Vec::new(),
         hushing: Vec::new(),
         departure: Deadline::new(),
@@ -125,7 +126,9 @@ pub(crate) async fn run(
         limits,
     };
     let end = poll_fn(|cx| engine.poll(cx)).await;
-    let Engine { stream, mut running, disk, .. } = engine;
+    let Engine { stream, mut running, settling, disk, .. } = engine;
+    // Two sessions that have ended must not wait for each other.
+    drop(settling);
     match end {
         SessionEnd::Cut | SessionEnd::Replaced => stream.cut(),
         _ => drop(stream),
@@ -159,7 +162,10 @@ struct Engine {
     /// `None` in a discovery session.
     disk: Option<Disk>,
     commands: Commands,
+    /// What goes on at the medium.
     running: FuturesUnordered<Running>,
+    /// What waits for other sessions, or for a state to be kept.
+    settling: FuturesUnordered<Running>,
     /// Others wait until commands that were aborted have ended ...
     aborting: Vec<oneshot::Sender<()>>,
     /// ... or until no command is left.
@@ -216,8 +222,12 @@ impl Engine {
     }
 
     fn is_over(&mut self) -> bool {
-        let done = self.running.is_empty() && self.session.is_idle();
+        let done = self.goes_on_nowhere() && self.session.is_idle();
         self.ending.is_some() && done && self.session.output().is_empty()
+    }
+
+    fn goes_on_nowhere(&self) -> bool {
+        self.running.is_empty() && self.settling.is_empty()
     }
 
     /// Begins what may begin and takes what has ended, as long as one leads to the other. Everything that
@@ -225,8 +235,13 @@ impl Engine {
     fn carry_on(&mut self, cx: &mut Context<'_>) {
         loop {
             self.begin_commands();
-            let Poll::Ready(Some(ended)) = self.running.poll_next_unpin(cx) else { return };
-            self.take(ended);
+            if let Poll::Ready(Some(ended)) = self.running.poll_next_unpin(cx) {
+                self.take(ended);
+            } else if let Poll::Ready(Some(ended)) = self.settling.poll_next_unpin(cx) {
+                self.take(ended);
+            } else {
+                return;
+            }
         }
     }
 
@@ -291,7 +306,7 @@ impl Engine {
         match function {
             Function::CLEAR_TASK_SET => {
                 let cleared = disk.membership.clear();
-                self.running.push(Box::pin(async move {
+                self.settling.push(Box::pin(async move {
                     cleared.await;
                     Ended::Managed(id, FunctionResult::COMPLETE)
                 }));
@@ -300,7 +315,7 @@ impl Engine {
             | Function::TARGET_WARM_RESET
             | Function::TARGET_COLD_RESET => {
                 let reset = disk.membership.reset(leave);
-                self.running.push(Box::pin(async move {
+                self.settling.push(Box::pin(async move {
                     let done = reset.await;
                     let result =
                         done.map_or(FunctionResult::REJECTED, |()| FunctionResult::COMPLETE);
@@ -350,7 +365,7 @@ impl Engine {
         if self.commands.has_ended_what_was_aborted() {
             self.aborting.clear();
         }
-        if !self.hushing.is_empty() && self.running.is_empty() && self.session.is_idle() {
+        if !self.hushing.is_empty() && self.goes_on_nowhere() && self.session.is_idle() {
             self.hushing.clear();
         }
     }

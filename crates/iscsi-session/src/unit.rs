@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use blockferry_device::Failure;
+use blockferry_device::{Errno, Failure};
 use blockferry_scsi::{Begun, ConnectError, InitiatorPort, LogicalUnit, NexusId, UnitState};
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::task::AtomicWaker;
@@ -31,6 +31,8 @@ struct Shared {
     next: u64,
     /// Sessions begin no commands.
     is_hushed: bool,
+    /// The volume is elsewhere, for good.
+    has_left: bool,
 }
 
 /// What a session is told by others.
@@ -67,13 +69,19 @@ pub(crate) struct Membership {
 impl Unit {
     /// A disk; `keep` keeps its state.
     pub fn new(unit: LogicalUnit, keep: impl KeepState) -> Self {
-        let shared = Shared { unit, sessions: BTreeMap::new(), next: 1, is_hushed: false };
+        let shared =
+            Shared { unit, sessions: BTreeMap::new(), next: 1, is_hushed: false, has_left: false };
         Self { shared: Mutex::new(shared), keep: Box::new(keep), keeping: Default::default() }
     }
 
     /// Looks at the disk, or changes it.
     pub fn with<R>(&self, look: impl FnOnce(&mut LogicalUnit) -> R) -> R {
         look(&mut self.lock().unit)
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.lock().sessions.len()
     }
 
     /// Takes a session in.
@@ -85,6 +93,9 @@ impl Unit {
         let mailbox = Arc::<Mailbox>::default();
         if shared.is_hushed {
             mailbox.order(Order::Hush);
+        }
+        if shared.has_left {
+            mailbox.put(Order::Leave);
         }
         shared.sessions.insert(nexus, Arc::clone(&mailbox));
         Ok(Membership { unit: Arc::clone(self), nexus, mailbox })
@@ -126,15 +137,20 @@ impl Unit {
 }
 
 impl Hushed {
-    /// The volume has moved: every session asks its initiator to log out.
+    /// The volume has moved: every session asks its initiator to log out, also one that begins now.
     pub fn leave(self) {
-        self.0.lock().sessions.values().for_each(|mailbox| mailbox.put(Order::Leave));
+        let mut shared = self.0.lock();
+        shared.has_left = true;
+        shared.sessions.values().for_each(|mailbox| mailbox.put(Order::Leave));
     }
 }
 
 impl Drop for Hushed {
     fn drop(&mut self) {
         let mut shared = self.0.lock();
+        if shared.has_left {
+            return;
+        }
         shared.is_hushed = false;
         shared.sessions.values().for_each(|mailbox| mailbox.put(Order::Resume));
     }
@@ -188,9 +204,17 @@ impl Membership {
         changed: bool,
     ) -> BoxFuture<'static, Result<(), Failure>> {
         let unit = Arc::clone(&self.unit);
+        // It is kept even if nobody waits for that any more.
+        let keeping = changed.then(|| {
+            let unit = Arc::clone(&unit);
+            tokio::spawn(async move { unit.keep().await })
+        });
         Box::pin(async move {
             unit.order(|nexus| abort.contains(&nexus), Order::Abort).await;
-            if changed { unit.keep().await } else { Ok(()) }
+            match keeping {
+                Some(keeping) => keeping.await.unwrap_or_else(|_| Err(ended())),
+                None => Ok(()),
+            }
         })
     }
 
@@ -216,10 +240,89 @@ impl Membership {
     }
 }
 
+fn ended() -> Failure {
+    Failure::new(Errno::Shutdown, "the program ends")
+}
+
 impl Drop for Membership {
     fn drop(&mut self) {
         let mut shared = self.unit.lock();
         shared.sessions.remove(&self.nexus);
         shared.unit.disconnect(self.nexus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blockferry_scsi::{
+        BlockLength, Geometry, Identity, PhysicalBlock, Provisioning, UnitConfig,
+    };
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    struct Told(mpsc::UnboundedSender<UnitState>);
+
+    impl KeepState for Told {
+        fn keep(&self, state: UnitState) -> BoxFuture<'static, Result<(), Failure>> {
+            self.0.send(state).expect("somebody listens");
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    fn unit() -> (Arc<Unit>, mpsc::UnboundedReceiver<UnitState>) {
+        let config = UnitConfig {
+            identity: Identity { uuid: [1; 16], name: "vol".parse().unwrap() },
+            geometry: Geometry::new(1 << 20, BlockLength::B512, PhysicalBlock::Logical).unwrap(),
+            provisioning: Provisioning::Thin,
+            read_only: false,
+            rotational: false,
+        };
+        let (tell, kept) = mpsc::unbounded_channel();
+        (Arc::new(Unit::new(LogicalUnit::new(config, UnitState::new()), Told(tell))), kept)
+    }
+
+    fn join(unit: &Arc<Unit>, name: &str) -> Membership {
+        unit.join(InitiatorPort::iscsi(name, [0; 6]).unwrap()).unwrap()
+    }
+
+    fn orders(session: &Membership) -> Vec<Order> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        match session.mailbox().poll(&mut context) {
+            Poll::Ready(orders) => orders,
+            Poll::Pending => Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_state_is_kept_though_the_session_that_changed_it_has_ended() {
+        let (unit, mut kept) = unit();
+        let (one, other) = (join(&unit, "iqn.a:one"), join(&unit, "iqn.a:other"));
+        drop(one.settle(vec![other.nexus], true));
+        assert_eq!(kept.recv().await, Some(unit.with(|unit| unit.state())));
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_the_volume_has_moved_is_asked_to_leave_like_the_others() {
+        let (unit, _kept) = unit();
+        let before = join(&unit, "iqn.a:one");
+        let mut hushing = std::pin::pin!(unit.hush());
+        assert!(futures_util::poll!(hushing.as_mut()).is_pending(), "a session may have commands");
+        assert!(matches!(orders(&before)[..], [Order::Hush(_)]));
+        hushing.await.leave();
+        let after = join(&unit, "iqn.a:other");
+        assert!(matches!(orders(&before)[..], [Order::Leave]));
+        assert!(matches!(orders(&after)[..], [Order::Hush(_), Order::Leave]));
+    }
+
+    #[tokio::test]
+    async fn a_move_that_comes_to_nothing_lets_sessions_go_on() {
+        let (unit, _kept) = unit();
+        let session = join(&unit, "iqn.a:one");
+        let mut hushing = std::pin::pin!(unit.hush());
+        assert!(futures_util::poll!(hushing.as_mut()).is_pending());
+        drop(orders(&session));
+        drop(hushing.await);
+        assert!(matches!(orders(&session)[..], [Order::Resume]));
     }
 }

@@ -36,7 +36,7 @@ impl VolumeTargets {
         let found = self.volumes.all().into_iter().find(|volume| name == lower(&volume.name));
         let volume = found.ok_or(Refusal::NotFound)?;
         if let Some(portal) = volume.moved_to() {
-            let portal = portal.parse().map_err(|_| Refusal::Removed)?;
+            let portal = portal.and_then(|portal| portal.parse().ok()).ok_or(Refusal::Removed)?;
             return Err(self.redirects.tell(who, portal));
         }
         match volume.stage() {

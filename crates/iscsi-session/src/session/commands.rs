@@ -78,7 +78,7 @@ impl Engine {
             return self.step(task, cdb, step);
         };
         let (settling, cdb) = (disk.membership.settle(abort, changed), cdb.clone());
-        self.running.push(Box::pin(async move {
+        self.settling.push(Box::pin(async move {
             let settled = settling.await;
             Ended::Settled(Box::new(Settled { task, cdb, step, settled }))
         }));

@@ -1,6 +1,7 @@
 //! A volume as a disk: what SCSI initiators share of it beyond its content, made durable before they
 //! hear of it, and how their commands reach it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -163,11 +164,23 @@ impl Volume {
         }
     }
 
-    /// Where initiators find the volume that was here.
-    pub(crate) fn moved_to(&self) -> Option<String> {
+    /// Initiators that are logged in have to find their volume where it goes to.
+    pub(super) fn check_initiators(&self, destination: Option<&str>) -> Step<()> {
+        let sessions = self.disk.get().map_or(0, |unit| unit.sessions());
+        if sessions == 0 || destination.is_some() {
+            return Ok(());
+        }
+        Err(Refused::conflict(format!(
+            "{sessions} iSCSI initiators are logged in, and the destination serves no iSCSI: start it with \
+             --iscsi, or log them out"
+        )))
+    }
+
+    /// Whether the volume was here and has moved, and then where initiators find it, if anywhere.
+    pub(crate) fn moved_to(&self) -> Option<Option<String>> {
         let state = self.state();
         let moved = matches!(state.part, Part::Forwarding | Part::Retired);
-        state.migration.filter(|_| moved)?.peer.iscsi
+        Some(state.migration.filter(|_| moved)?.peer.iscsi)
     }
 
     /// Whether an initiator's reservation or write protection stands against a request of a client that
@@ -230,18 +243,18 @@ async fn changed(
     extent: Extent,
     Change { kind, fua }: Change,
 ) -> Result<Changed, Failure> {
-    let differs = std::sync::Mutex::new(0);
+    let differs = AtomicU64::new(0);
     let made = |found: &[u8]| match kind.of(found) {
         Ok(data) => Some(data),
         Err(at) => {
-            *differs.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = at;
+            differs.store(at, Ordering::Relaxed);
             None
         }
     };
     let modified = device.modify(extent, fua, &made).await?;
     Ok(match modified {
         Modified::Written => Changed::Made,
-        Modified::Left => Changed::Differs { at: differs.into_inner().unwrap_or_default() },
+        Modified::Left => Changed::Differs { at: differs.into_inner() },
         Modified::Unknown => Changed::Unknown,
         Modified::Forward => {
             return Err(Failure::new(Errno::Shutdown, "the volume has moved; log in again"));
@@ -270,7 +283,8 @@ fn hex(bytes: &[u8]) -> String {
 fn parse_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     let pairs = digits.chunks(2).map(|pair| {
-        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
+        let is_hex = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+        let pair = std::str::from_utf8(pair).ok().filter(|_| is_hex)?;
         u8::from_str_radix(pair, 16).ok()
     });
     pairs.collect()

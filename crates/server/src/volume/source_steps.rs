@@ -76,6 +76,7 @@ impl Volume {
             (Part::Owner, _) => {
                 blockferry_label::reached("source.send.asked");
                 let bound = client_p99(request.client_p99_ms)?;
+                self.check_initiators(request.destination.iscsi.as_deref())?;
                 let record = VolumeRecord::Sending {
                     migration: checked::<MigrationId>(&request.migration, "migration")?,
                     token: checked::<Token>(&request.token, "token")?,
@@ -208,7 +209,9 @@ impl Volume {
             return Err(Refused::conflict("the destination was restarted since it was ready"));
         }
         blockferry_label::reached("source.commit.asked");
+        let destination = state.migration.and_then(|migration| migration.peer.iscsi);
         let hushed = self.hush_disk().await?;
+        self.check_initiators(destination.as_deref())?;
         self.send_disk(&outgoing).await?;
         let begun = owner.with(|source| source.commit_begin(Attempt(request.attempt)));
         if let Err(refusal) = begun {

@@ -23,9 +23,8 @@ pub(super) const HOLE_MIN: u64 = 64 << 10;
 const PAGE: u64 = 4096;
 
 /// Written at once to a disk's page cache, in bytes. The kernel takes one piece of memory for as much as it
-/// is given at once, and file systems go over every block of such a piece at each later write to it: a
-/// write of 4 KiB into what had been written 2 MiB at a time took 42 us on ext4 (Linux 6.18), and 7 us where
-/// it had been written so. To write that much takes no longer.
+/// is given at once, and ext4 goes over every block of such a piece at each later write to it, so that short
+/// writes into a long piece take several times as long.
 const WRITTEN_BYTES_MAX: usize = 128 << 10;
 
 /// So many writes pass between two looks at the file's length.
