@@ -18,6 +18,17 @@ pub enum Address {
 #[error("{0:?} is no address: expected HOST:PORT or unix:/path")]
 pub struct BadAddress(String);
 
+impl Address {
+    /// As others reach it who know this machine by that name.
+    #[must_use]
+    pub fn advertised(&self, host: Option<&str>) -> Self {
+        match (self, host) {
+            (Self::Tcp(_, port), Some(host)) => Self::Tcp(host.to_owned(), *port),
+            _ => self.clone(),
+        }
+    }
+}
+
 impl FromStr for Address {
     type Err = BadAddress;
 

@@ -9,6 +9,7 @@ mod deadline;
 mod limits;
 mod listener;
 mod room;
+mod splice;
 mod stream;
 mod threads;
 
@@ -18,5 +19,6 @@ pub use deadline::Deadline;
 pub use limits::{Attention, BufferedPart, BufferedTotal, Limits};
 pub use listener::{BindError, Listener};
 pub use room::receive_into;
+pub use splice::join;
 pub use stream::{Peer, Stream};
 pub use threads::{Place, Threads};

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use socket2::{Domain, SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
@@ -111,6 +111,29 @@ impl Stream {
         }
     }
 
+    /// Does what needs the socket to be ready for it, once it is.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) async fn when<T>(
+        &self,
+        ready: Interest,
+        act: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self {
+            Self::Tcp(stream) => stream.async_io(ready, act).await,
+            Self::Unix(stream) => stream.async_io(ready, act).await,
+        }
+    }
+
+    /// Tells the other end that nothing more will come.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn say_no_more(&self) -> io::Result<()> {
+        SockRef::from(self).shutdown(Shutdown::Write)
+    }
+
     /// Receives once, behind what the buffer holds; tells how much came, zero at the end. `missing`
     /// is how much is known to follow.
     pub fn poll_receive(
@@ -171,6 +194,15 @@ impl Stream {
         if let Self::Tcp(stream) = &self {
             // Where it fails the socket is dead already.
             let _ = stream.set_zero_linger();
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
         }
     }
 }

@@ -104,22 +104,12 @@ fn warn_if_open(protocol: &str, address: &Address) {
 
 /// The data address as an NBD URI without export.
 fn data_address(bound: &Address, advertise: Option<&str>) -> String {
-    let address = match (bound, advertise) {
-        (Address::Tcp(_, port), Some(host)) => Address::Tcp(host.to_owned(), *port),
-        _ => bound.clone(),
-    };
-    NbdUri { address, export: String::new() }.to_string()
+    NbdUri { address: bound.advertised(advertise), export: String::new() }.to_string()
 }
 
 /// Where initiators come that are sent here.
 fn portal(bound: &Address, advertise: Option<&str>) -> Option<String> {
-    match (bound, advertise) {
-        (Address::Tcp(_, port), Some(host)) => {
-            Some(Address::Tcp(host.to_owned(), *port).to_string())
-        }
-        (Address::Tcp(..), None) => Some(bound.to_string()),
-        (Address::Unix(_), _) => None,
-    }
+    matches!(bound, Address::Tcp(..)).then(|| bound.advertised(advertise).to_string())
 }
 
 /// The common `main` of both storage programs; returns the process' exit code.
