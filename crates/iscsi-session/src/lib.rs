@@ -11,14 +11,17 @@
 mod execute;
 mod login;
 mod medium;
+mod naming;
 mod serve;
 mod session;
 mod sessions;
 mod targets;
 mod unit;
 
+pub use login::{Arrival, Handed, LoginEnd, next_pdu};
 pub use medium::{Change, ChangeKind, Changed, Medium};
-pub use serve::{serve, serve_all};
+pub use naming::{is_target_of, target_of};
+pub use serve::{serve, serve_all, serve_arrival};
 pub use sessions::Sessions;
 pub use targets::{Opened, Targets};
 pub use unit::{Hushed, KeepState, Unit};

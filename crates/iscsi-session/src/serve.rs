@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use blockferry_net::{Limits, Listener, Stream, Threads};
+use blockferry_net::{Limits, Listener, Peer, Stream, Threads};
 use tokio_util::sync::CancellationToken;
 
-use crate::login::log_in;
+use crate::login::{Arrival, LoginEnd};
 use crate::session;
 use crate::sessions::Sessions;
 use crate::targets::Targets;
@@ -33,7 +33,7 @@ pub async fn serve_all(
 /// A cancelled `shutdown` ends it in good manners: commands under way are answered, and no more are
 /// begun.
 pub async fn serve(
-    mut stream: Stream,
+    stream: Stream,
     targets: Arc<dyn Targets>,
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
@@ -44,12 +44,24 @@ pub async fn serve(
         tracing::debug!(%peer, %error, "a connection failed before its login");
         return;
     }
-    let logged_in = match log_in(&mut stream, &*targets, &sessions, &limits, &shutdown).await {
+    match Arrival::greet(stream, &limits, &shutdown).await {
+        Ok(arrival) => serve_arrival(arrival, targets, sessions, limits, shutdown).await,
+        Err(error) => without_session(peer, &error),
+    }
+}
+
+/// Serves one connection whose initiator has been greeted. Returns as [`serve`] does.
+pub async fn serve_arrival(
+    arrival: Arrival,
+    targets: Arc<dyn Targets>,
+    sessions: Arc<Sessions>,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) {
+    let peer = arrival.peer();
+    let (stream, logged_in) = match arrival.log_in(&*targets, &sessions, &limits, &shutdown).await {
         Ok(logged_in) => logged_in,
-        Err(error) => {
-            tracing::debug!(%peer, %error, "a login ended without a session");
-            return;
-        }
+        Err(error) => return without_session(peer, &error),
     };
     let key = logged_in.established.key.clone();
     let target = key.target.as_ref().map_or("none, to look for some", |target| target.as_str());
@@ -57,4 +69,8 @@ pub async fn serve(
     tracing::info!(%peer, initiator, target, "an initiator logged in");
     let end = session::run(stream, logged_in, targets, limits, shutdown).await;
     tracing::info!(%peer, initiator, target, %end, "an initiator's session ended");
+}
+
+fn without_session(peer: Peer, error: &LoginEnd) {
+    tracing::debug!(%peer, %error, "a login ended without a session");
 }

@@ -39,7 +39,7 @@ pub use chap::{Account, BadSecret, Challenge, Chap, ChapFailure, SameSecret, Sec
 pub use digest::Digests;
 pub use frame::{Begun, Decoder, FrameError, Pdu};
 pub use header::Header;
-pub use login::{Admission, Established, Inquiry, Login, LoginStep, Refusal, SessionKey};
+pub use login::{Admission, Established, Inquiry, Login, LoginStep, Refusal, SessionKey, redirect};
 pub use lun::Lun;
 pub use name::{BadName, IscsiName};
 pub use numbers::{Cid, Isid, Itt, PortalGroup, Sequence, Serial, Tsih, Ttt};

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blockferry_block::VolumeName;
 use blockferry_iscsi::{Chap, Inquiry, IscsiName, Refusal, TargetEntry};
-use blockferry_iscsi_session::{Opened, Targets};
+use blockferry_iscsi_session::{Opened, Targets, is_target_of, target_of};
 use blockferry_nbd_session::{Hello, Purpose};
 use blockferry_net::Peer;
 use futures_util::FutureExt;
@@ -15,9 +14,6 @@ use crate::accounts::Accounts;
 use crate::redirects::Redirects;
 use crate::volume::{Stage, Volume, VolumeMedium};
 use crate::volumes::Volumes;
-
-/// What a target's name begins with; the volume's name follows.
-const TARGET_PREFIX: &str = "iqn.2026-01.io.blockferry:";
 
 /// An initiator that comes before its volume does waits so long.
 const OWN_WAIT: Duration = Duration::from_secs(5);
@@ -31,10 +27,10 @@ pub(crate) struct VolumeTargets {
 
 impl VolumeTargets {
     fn find(&self, target: &IscsiName, who: &Inquiry) -> Result<Arc<Volume>, Refusal> {
-        let name = target.as_str().strip_prefix(TARGET_PREFIX).ok_or(Refusal::NotFound)?;
-        // A target's name has no upper case.
-        let found = self.volumes.all().into_iter().find(|volume| name == lower(&volume.name));
-        let volume = found.ok_or(Refusal::NotFound)?;
+        let mut volumes = self.volumes.all().into_iter();
+        let volume = volumes
+            .find(|volume| is_target_of(target, volume.name.as_str()))
+            .ok_or(Refusal::NotFound)?;
         if let Some(portal) = volume.moved_to() {
             let portal = portal.and_then(|portal| portal.parse().ok()).ok_or(Refusal::Removed)?;
             return Err(self.redirects.tell(who, portal));
@@ -51,7 +47,7 @@ impl Targets for VolumeTargets {
     fn list(&self, _: &IscsiName) -> Vec<TargetEntry> {
         let volumes = self.volumes.all();
         let served = volumes.iter().filter(|volume| matches!(volume.stage(), Stage::Owner(_)));
-        let named = served.filter_map(|volume| target_of(&volume.name));
+        let named = served.filter_map(|volume| target_of(volume.name.as_str()));
         named.map(|name| TargetEntry { name, portals: Vec::new() }).collect()
     }
 
@@ -85,13 +81,4 @@ impl Targets for VolumeTargets {
         }
         .boxed()
     }
-}
-
-fn lower(name: &VolumeName) -> String {
-    name.as_str().to_ascii_lowercase()
-}
-
-/// The name of a volume's target; `None` for one with characters that no target's name has.
-fn target_of(name: &VolumeName) -> Option<IscsiName> {
-    IscsiName::parse(&format!("{TARGET_PREFIX}{}", lower(name))).ok()
 }

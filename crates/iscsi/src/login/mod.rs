@@ -14,11 +14,13 @@
 mod conversation;
 mod introduction;
 mod negotiating;
+mod redirect;
 mod security;
 
 pub use conversation::{Admission, Established, Inquiry, LoginStep, Refusal, SessionKey};
 use introduction::introduction;
 use negotiating::Negotiating;
+pub use redirect::redirect;
 use security::Security;
 
 use crate::frame::Pdu;
