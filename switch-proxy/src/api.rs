@@ -24,7 +24,7 @@ use utoipa_axum::routes;
 use crate::desk::Entrance;
 use crate::metrics;
 use crate::owner::Claim;
-use crate::placement::{Candidate, Placement, RouteRecord, control, upstream};
+use crate::placement::{Candidate, Placement, RouteRecord, control, portal, upstream};
 use crate::prepare::prepare;
 use crate::route::{Relocation, Route};
 use crate::routes::{AddError, Routes};
@@ -42,6 +42,9 @@ pub struct NewRoute {
     /// Control address of the volume's owner, where there is one.
     #[serde(default)]
     pub control: Option<String>,
+    /// Where the volume's owner serves iSCSI, HOST:PORT; not needed where it has a control address.
+    #[serde(default)]
+    pub iscsi: Option<String>,
 }
 
 /// `GET /v1/status`: the switch itself.
@@ -169,7 +172,8 @@ async fn add(State(api): Shared, Json(new): Json<NewRoute>) -> Answer<RouteStatu
     let name: VolumeName = new.name.parse().map_err(bad_request)?;
     let upstream = new.upstream.parse().map_err(bad_request)?;
     let control = new.control.map(|text| text.parse()).transpose().map_err(bad_request)?;
-    let placement = Placement { control, ..Placement::initial(upstream) };
+    let iscsi = new.iscsi.map(|text| text.parse()).transpose().map_err(bad_request)?;
+    let placement = Placement { control, iscsi, ..Placement::initial(upstream) };
     let name = name.as_str().to_owned();
     let record = RouteRecord { name, placement, candidate: None, configured: false };
     let route = api.routes.add(record).await.map_err(|error| match error {
@@ -196,6 +200,7 @@ async fn begin_prepare(
         migration: request.migration,
         upstream: upstream(&request.candidate, &request.export).map_err(bad_request)?,
         control: control(&request.candidate).map_err(bad_request)?,
+        iscsi: portal(&request.candidate).map_err(bad_request)?,
         standby: !request.announce_only,
     };
     let to = candidate.upstream.clone();

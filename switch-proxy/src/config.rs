@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use blockferry_block::VolumeName;
 use blockferry_control::ListenAddress;
 use blockferry_control::log::LogFormat;
-use blockferry_nbd_session::NbdUri;
 use blockferry_net::Address;
 use blockferry_path::PathOptions;
 use clap::Parser;
 use serde::Deserialize;
+
+use crate::route_spec::RouteSpec;
 
 /// As good as forever, and still a time that can be added to a clock.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -25,13 +24,17 @@ pub struct Flags {
     /// Where NBD clients connect: HOST:PORT or unix:/path
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Where iSCSI initiators connect, too: HOST:PORT
+    #[arg(long, value_name = "ADDR")]
+    iscsi: Option<String>,
     /// Where the control API listens: HOST:PORT or unix:/path
     #[arg(long, value_name = "ADDR")]
     control: Option<String>,
     /// Folder for what must survive a restart
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Export that clients see, and where its volume is: NAME=nbd://HOST:PORT/EXPORT (repeatable)
+    /// Export that clients see, and where its volume is: NAME=nbd://HOST:PORT/EXPORT, and for iSCSI
+    /// NAME=iscsi://HOST:PORT (repeatable)
     #[arg(long, value_name = "NAME=URI")]
     route: Vec<String>,
     /// Name by which other parties reach this host
@@ -70,6 +73,7 @@ pub struct Flags {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     listen: Option<String>,
+    iscsi: Option<String>,
     control: Option<String>,
     state: Option<PathBuf>,
     #[serde(default)]
@@ -98,6 +102,8 @@ pub enum Part {
 pub struct Config {
     /// Where clients connect.
     pub listen: Address,
+    /// Where initiators connect, if they can.
+    pub iscsi: Option<Address>,
     /// Where the control API listens.
     pub control: ListenAddress,
     /// Folder of the journal.
@@ -120,28 +126,6 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-/// An export that clients see, and where its volume is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteSpec {
-    /// The name for clients.
-    pub name: VolumeName,
-    /// The volume.
-    pub upstream: NbdUri,
-}
-
-impl FromStr for RouteSpec {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let (name, uri) = text
-            .split_once('=')
-            .with_context(|| format!("route {text:?}: expected NAME=nbd://HOST:PORT/EXPORT"))?;
-        let name = name.parse().with_context(|| format!("route {text:?}"))?;
-        let upstream = uri.parse().with_context(|| format!("route {text:?}"))?;
-        Ok(Self { name, upstream })
-    }
-}
-
 impl Config {
     /// The settings that the flags and their file make together.
     ///
@@ -161,11 +145,13 @@ impl Config {
             true => Part::Alone,
             false => Part::Keeper,
         };
-        let config = Self {
+        let iscsi = flags.iscsi.or(file.iscsi);
+        Ok(Self {
             listen: listen.parse().context("--listen")?,
+            iscsi: iscsi.map(|address| address.parse()).transpose().context("--iscsi")?,
             control: control.parse().context("--control")?,
             state,
-            routes: routes.iter().map(|route| route.parse()).collect::<Result<_>>()?,
+            routes: RouteSpec::all(&routes)?,
             advertise: flags.advertise.or(file.advertise),
             client_timeout: timeout
                 .as_deref()
@@ -177,18 +163,7 @@ impl Config {
             replay_answered: flags.seed_fault.as_deref().map(parse_fault).transpose()?.is_some(),
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: format.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
-        };
-        config.refuse_twins()?;
-        Ok(config)
-    }
-
-    fn refuse_twins(&self) -> Result<()> {
-        for (index, route) in self.routes.iter().enumerate() {
-            if self.routes[..index].iter().any(|other| other.name == route.name) {
-                bail!("route {:?} is given twice", route.name.as_str());
-            }
-        }
-        Ok(())
+        })
     }
 }
 
@@ -255,9 +230,8 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_what_was_expected() {
         for (flags, word) in [
             (&["--route", "vol"][..], "NAME=nbd://"),
-            (&["--route", "a/b=nbd://h/v"], "letters"),
-            (&["--route", "v=nbd://h/a", "--route", "v=nbd://h/b"], "twice"),
             (&["--client-timeout", "soon"], "10m"),
+            (&["--iscsi", "nowhere"], "HOST:PORT"),
             (&["--listen", "nowhere"], "HOST:PORT"),
         ] {
             let error = format!("{:#}", config(flags, FILE).unwrap_err());

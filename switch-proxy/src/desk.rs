@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bound::Bound;
 use crate::exports::RouteExports;
 
 /// A keeper that has said nothing yet.
@@ -34,8 +35,8 @@ pub(crate) struct Beginning {
     pub(crate) run: u64,
     /// Where clients connect.
     pub(crate) listen: String,
-    /// Where the last one listened for control; empty for the first one.
-    pub(crate) control: String,
+    /// What the last one has bound.
+    pub(crate) last: Bound,
 }
 
 /// See the module.
@@ -98,19 +99,22 @@ impl Reception {
     pub(crate) async fn wait(&self) -> Result<Option<Beginning>> {
         let Some((said, _)) = hear(&self.channel).await? else { return Ok(None) };
         match said {
-            ToWorker::Begin { run, listen, control } => {
-                Ok(Some(Beginning { run, listen, control }))
+            ToWorker::Begin { run, listen, bound } => {
+                Ok(Some(Beginning { run, listen, last: Bound::read(&bound) }))
             }
             other => bail!("the keeper began with {other:?}"),
         }
     }
 
-    /// Everything is open, the control API at this address.
+    /// Everything is open.
     ///
     /// # Errors
     /// When the keeper is gone.
-    pub(crate) async fn open(self, control: String) -> Result<Desk> {
-        self.channel.send(&ToKeeper::Ready(control).encode(), &[]).await.context("the keeper")?;
+    pub(crate) async fn open(self, bound: &Bound) -> Result<Desk> {
+        self.channel
+            .send(&ToKeeper::Ready(bound.write()).encode(), &[])
+            .await
+            .context("the keeper")?;
         let (channel, sessions) = (Arc::new(self.channel), TaskTracker::new());
         let (clock, leaving, entrance) = Default::default();
         Ok(Desk { channel, sessions, clock, leaving, entrance })

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use blockferry_control::folder;
 use blockferry_journal::{Journal, JournalError};
 
-use crate::config::RouteSpec;
 use crate::placement::{Placement, RouteRecord};
+use crate::route_spec::RouteSpec;
 
 /// The journal's name in the state folder.
 const FILE: &str = "routes.journal";
@@ -61,11 +61,11 @@ impl Ledger {
 
 fn join(mut known: BTreeMap<String, RouteRecord>, configured: &[RouteSpec]) -> Vec<RouteRecord> {
     let mut routes = Vec::new();
-    for RouteSpec { name, upstream } in configured {
+    for RouteSpec { name, upstream, iscsi } in configured {
         let name = name.as_str().to_owned();
         let fresh = RouteRecord {
             name: name.clone(),
-            placement: Placement::initial(upstream.clone()),
+            placement: Placement { iscsi: iscsi.clone(), ..Placement::initial(upstream.clone()) },
             candidate: None,
             configured: true,
         };

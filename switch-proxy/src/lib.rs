@@ -6,18 +6,23 @@
 //! by the controller or by the new owner itself, found out by asking when nobody tells, and kept in
 //! a journal.
 //!
+//! Initiators have sessions of their own, which survive a connection: their logins go to the owner
+//! ([`iscsi`]).
+//!
 //! The switch is two processes: a keeper, which has the clients' sockets ([`keep`]), and its worker,
 //! which does everything else ([`work`]) and may die or be replaced without any client's noticing. It
 //! can also be one ([`run`]).
 //!
-//! Architecture invariant: bytes of a volume pass only through paths; nothing here touches them.
+//! Architecture invariant: bytes of a volume pass only through paths and joined sockets; nothing here touches them.
 
 mod api;
+mod bound;
 mod client;
 mod config;
 mod desk;
 mod exports;
 mod front_door;
+mod iscsi;
 mod keep;
 mod ledger;
 mod metrics;
@@ -26,14 +31,16 @@ mod passport;
 mod placement;
 mod prepare;
 mod route;
+mod route_spec;
 mod routes;
 mod server;
 mod succession;
 mod watch;
 
 pub use api::{KeeperStatus, NewRoute, SwitchStatus};
-pub use config::{Config, Flags, Part, RouteSpec};
+pub use config::{Config, Flags, Part};
 pub use keep::keep;
+pub use route_spec::RouteSpec;
 pub use server::Switch;
 
 use anyhow::Result;

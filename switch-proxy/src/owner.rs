@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use blockferry_block::{Generation, VolumeName};
-use blockferry_control::api::{PartyAddress, VolumeRole, VolumeStatus};
+use blockferry_control::api::{PartyAddress, ProgramStatus, VolumeRole, VolumeStatus};
 use blockferry_control::{BearerToken, ControlAddress, ControlClient, ControlError};
+use blockferry_iscsi::PortalAddress;
 use blockferry_nbd_session::NbdUri;
 
-use crate::placement::{Placement, control, upstream};
+use crate::placement::{Placement, control, portal, upstream};
 
 /// How long one storage program may take to say.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -23,6 +24,17 @@ pub(crate) enum Claim {
     Forwards(Generation, PartyAddress),
     /// Neither; its role, for a message.
     Other(String),
+}
+
+/// A storage program that may know where a volume is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Party {
+    /// The volume there.
+    pub(crate) uri: NbdUri,
+    /// Where it can be asked.
+    pub(crate) control: ControlAddress,
+    /// Where it serves iSCSI, where that is known.
+    pub(crate) iscsi: Option<PortalAddress>,
 }
 
 /// Asks with the switch's secret.
@@ -55,18 +67,27 @@ impl OwnerQuery {
         Ok(claim(status))
     }
 
+    /// Where the program at an address serves iSCSI; `None` where it does not, or does not answer.
+    pub(crate) async fn portal(&self, at: &ControlAddress) -> Option<PortalAddress> {
+        let client = ControlClient::new(at.clone(), self.token.as_ref());
+        let status: ProgramStatus = client.get_within("/v1/status", ANSWER_TIMEOUT).await.ok()?;
+        portal(&status.address).ok()?
+    }
+
     /// Follows a volume from one storage program to its owner.
-    pub(crate) async fn follow(&self, first: (NbdUri, ControlAddress)) -> Option<Placement> {
-        let (mut uri, mut at) = first;
+    pub(crate) async fn follow(&self, first: Party) -> Option<Placement> {
+        let Party { mut uri, control: mut at, mut iscsi } = first;
         for _ in 0..HOPS_MAX {
             match self.ask(&at, &uri.export).await {
                 Ok(Claim::Owner(generation)) => {
                     let control = Some(at);
-                    return Some(Placement { upstream: uri, generation: generation.0, control });
+                    let generation = generation.0;
+                    return Some(Placement { upstream: uri, generation, control, iscsi });
                 }
                 Ok(Claim::Forwards(_, peer)) => {
                     uri = upstream(&peer, &uri.export).ok()?;
                     at = control(&peer).ok()?;
+                    iscsi = portal(&peer).ok()?;
                 }
                 Ok(Claim::Other(role)) => {
                     tracing::debug!(%at, role, "not the owner of this volume");

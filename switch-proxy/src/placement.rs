@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use blockferry_block::Generation;
 use blockferry_control::ControlAddress;
 use blockferry_control::api::PartyAddress;
+use blockferry_iscsi::PortalAddress;
 use blockferry_nbd_session::NbdUri;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub(crate) struct Placement {
     pub(crate) generation: u64,
     /// The owner's control address, where it is known.
     pub(crate) control: Option<ControlAddress>,
+    /// Where the owner serves iSCSI, where it does and that is known.
+    #[serde(default, with = "optional_text")]
+    pub(crate) iscsi: Option<PortalAddress>,
 }
 
 /// The destination of a migration that was announced.
@@ -29,6 +33,9 @@ pub(crate) struct Candidate {
     pub(crate) upstream: NbdUri,
     /// Where it can be asked.
     pub(crate) control: ControlAddress,
+    /// Where it serves iSCSI, where it does.
+    #[serde(default, with = "optional_text")]
+    pub(crate) iscsi: Option<PortalAddress>,
     /// Whether links to it are kept ready.
     pub(crate) standby: bool,
 }
@@ -49,7 +56,7 @@ pub(crate) struct RouteRecord {
 impl Placement {
     /// A volume at an owner of which nothing else is known.
     pub(crate) const fn initial(upstream: NbdUri) -> Self {
-        Self { upstream, generation: 0, control: None }
+        Self { upstream, generation: 0, control: None, iscsi: None }
     }
 
     /// The volume at a party.
@@ -61,6 +68,7 @@ impl Placement {
             upstream: upstream(party, export)?,
             generation: generation.0,
             control: Some(control(party)?),
+            iscsi: portal(party)?,
         })
     }
 }
@@ -69,7 +77,8 @@ impl Candidate {
     /// The party, in the control API's terms.
     pub(crate) fn party(&self) -> PartyAddress {
         let server = NbdUri { export: String::new(), ..self.upstream.clone() };
-        PartyAddress { nbd: server.to_string(), control: self.control.to_string(), iscsi: None }
+        let iscsi = self.iscsi.as_ref().map(ToString::to_string);
+        PartyAddress { nbd: server.to_string(), control: self.control.to_string(), iscsi }
     }
 }
 
@@ -90,6 +99,15 @@ pub(crate) fn control(party: &PartyAddress) -> Result<ControlAddress> {
     party.control.parse().context("the control address of the party")
 }
 
+/// Where a party serves iSCSI, if it does.
+///
+/// # Errors
+/// When that is no portal's address.
+pub(crate) fn portal(party: &PartyAddress) -> Result<Option<PortalAddress>> {
+    let portal = party.iscsi.as_deref().map(str::parse).transpose();
+    portal.context("the iSCSI address of the party")
+}
+
 /// NBD URIs as text.
 mod text {
     use blockferry_nbd_session::NbdUri;
@@ -101,5 +119,25 @@ mod text {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NbdUri, D::Error> {
         String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Portals' addresses as text.
+mod optional_text {
+    use blockferry_iscsi::PortalAddress;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(
+        portal: &Option<PortalAddress>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        portal.as_ref().map(ToString::to_string).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<PortalAddress>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse()).transpose().map_err(de::Error::custom)
     }
 }

@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use blockferry_block::SessionId;
 use blockferry_control::api::RouteStatus;
 use blockferry_device::DeviceInfo;
+use blockferry_iscsi::PortalAddress;
 use blockferry_journal::JournalError;
 use blockferry_nbd_session::NbdUri;
 use blockferry_path::{DeliveryOrder, Locate, PathState, WriteOrder};
 use futures_util::future::join_all;
 
 use crate::client::ClientPath;
+use crate::iscsi::Guests;
 use crate::ledger::Ledger;
-use crate::owner::OwnerQuery;
+use crate::owner::{OwnerQuery, Party};
 use crate::placement::{Candidate, Placement, RouteRecord};
 
 /// The owner is asked for at most so often, however many clients have lost it.
@@ -37,6 +39,8 @@ pub(crate) struct Route {
     query: OwnerQuery,
     state: Mutex<State>,
     clients: Mutex<Clients>,
+    /// Initiators that are joined to an owner.
+    guests: Arc<Guests>,
     /// One change of placement at a time; the last search for the owner.
     changing: tokio::sync::Mutex<()>,
     sought: tokio::sync::Mutex<Option<Instant>>,
@@ -101,6 +105,7 @@ impl Route {
             query,
             state: Mutex::new(state),
             clients: Mutex::default(),
+            guests: Arc::default(),
             changing: tokio::sync::Mutex::default(),
             sought: tokio::sync::Mutex::default(),
         }
@@ -134,6 +139,20 @@ impl Route {
     /// Where the volume is.
     pub(crate) fn placement(&self) -> Placement {
         self.state().placement.clone()
+    }
+
+    /// Where its owner serves iSCSI, as far as anybody knows.
+    pub(crate) async fn portal(&self) -> Option<PortalAddress> {
+        let Placement { control, iscsi, .. } = self.placement();
+        match (iscsi, control) {
+            (None, Some(control)) => self.query.portal(&control).await,
+            (iscsi, _) => iscsi,
+        }
+    }
+
+    /// The initiators that are joined to an owner.
+    pub(crate) const fn guests(&self) -> &Arc<Guests> {
+        &self.guests
     }
 
     /// Where it may go.
@@ -223,6 +242,9 @@ impl Route {
         for path in self.paths() {
             path.move_to(to.upstream.clone());
         }
+        if let Some(portal) = &to.iscsi {
+            self.guests.moved_to(portal);
+        }
         blockferry_label::reached("switch.relocate.told");
         drop(changing);
         written.map(|()| relocation)
@@ -259,7 +281,8 @@ impl Route {
             name: self.name.clone(),
             upstream: state.placement.upstream.to_string(),
             generation: state.placement.generation,
-            sessions: paths.len() as u64,
+            sessions: paths.len() as u64 + self.guests.count(),
+            initiators: self.guests.count(),
             unanswered: paths.iter().map(|path| path.unanswered as u64).sum(),
             moving: in_state(&[PathState::Moving, PathState::Fencing]),
             held: in_state(&[PathState::Lost]),
@@ -322,11 +345,17 @@ impl State {
     }
 
     /// Storage programs that may know where the owner is.
-    fn known_parties(&self) -> Vec<(NbdUri, blockferry_control::ControlAddress)> {
+    fn known_parties(&self) -> Vec<Party> {
         let of = |placement: &Placement| {
-            placement.control.clone().map(|control| (placement.upstream.clone(), control))
+            let Placement { upstream: uri, control, iscsi, .. } = placement.clone();
+            control.map(|control| Party { uri, control, iscsi })
         };
-        let candidate = self.candidate.as_ref().map(|c| (c.upstream.clone(), c.control.clone()));
+        let candidate = self.candidate.clone();
+        let candidate = candidate.map(|Candidate { upstream: uri, control, iscsi, .. }| Party {
+            uri,
+            control,
+            iscsi,
+        });
         let previous = self.previous.as_ref().and_then(of);
         candidate.into_iter().chain(of(&self.placement)).chain(previous).collect()
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use blockferry_control::ControlAddress;
+use blockferry_iscsi::IscsiName;
+use blockferry_iscsi_session::is_target_of;
 use blockferry_journal::JournalError;
 
 use crate::ledger::Ledger;
@@ -71,6 +73,11 @@ impl Routes {
             ("", 1) => routes.values().next().cloned(),
             _ => routes.get(name).cloned(),
         }
+    }
+
+    /// The route whose volume is this target.
+    pub(crate) fn find_target(&self, target: &IscsiName) -> Option<Arc<Route>> {
+        self.all().into_iter().find(|route| is_target_of(target, route.name()))
     }
 
     /// All of them, by name.

@@ -14,9 +14,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, KeeperStatus};
+use crate::bound::Bound;
 use crate::config::Config;
 use crate::desk::{Beginning, Desk, Entrance, Leaving, Reception};
 use crate::exports::RouteExports;
+use crate::iscsi::Portal;
 use crate::ledger::Ledger;
 use crate::owner::OwnerQuery;
 use crate::placement::RouteRecord;
@@ -38,6 +40,8 @@ const CUT_GRACE: Duration = Duration::from_secs(1);
 pub struct Switch {
     door: Door,
     listen: Address,
+    /// For initiators.
+    portal: Option<Listener>,
     control: ControlServer,
     routes: Arc<Routes>,
     program: ProgramStatus,
@@ -58,7 +62,7 @@ impl Switch {
     /// # Errors
     /// What could not be read or bound.
     pub async fn bind(config: &Config) -> Result<Self> {
-        let opened = Opened::new(config, &config.control).await?;
+        let opened = Opened::new(config, &Bound::default()).await?;
         let listener = Listener::bind(&config.listen).await?;
         let listen = listener.address().clone();
         opened.into_switch(config, listen, None, Door::Listener(listener, threads()?))
@@ -71,12 +75,12 @@ impl Switch {
     /// What could not be read or bound.
     pub(crate) async fn behind_keeper(config: &Config) -> Result<Option<Self>> {
         let reception = Reception::greet().await?;
-        let Some(Beginning { run, listen, control }) = reception.wait().await? else {
+        let Some(Beginning { run, listen, last }) = reception.wait().await? else {
             return Ok(None);
         };
         let listen = listen.parse().context("where the keeper listens")?;
-        let opened = Opened::again(config, &control).await?;
-        let desk = reception.open(opened.control.address().to_string()).await?;
+        let opened = Opened::new(config, &last).await?;
+        let desk = reception.open(&opened.bound()).await?;
         let (pid, worker_pid) = (parent_id(), std::process::id());
         let keeper = KeeperStatus { pid, worker_pid, workers: run, shut: None };
         opened.into_switch(config, listen, Some(keeper), Door::Keeper(desk, threads()?)).map(Some)
@@ -104,8 +108,11 @@ impl Switch {
         let routes = Arc::clone(&self.routes);
         let (keeper, entrance) = (self.keeper, self.door.entrance());
         let api = Api { routes, program: self.program, keeper, entrance, limits };
-        let watcher = tokio::spawn(watch(self.routes));
         let leaving = self.door.leaving();
+        let threads = Arc::clone(self.door.threads());
+        let initiators =
+            serve_initiators(self.portal, threads, Arc::clone(&self.routes), &shutdown);
+        let watcher = tokio::spawn(watch(self.routes));
         let clients = self.door.run(exports, self.limits, shutdown.clone());
         let control = self.control.serve(api::routes(Arc::new(api)), shutdown.clone());
         let clients = async {
@@ -113,7 +120,7 @@ impl Switch {
             // The keeper may be gone, which nobody has told the control API.
             shutdown.cancel();
         };
-        tokio::join!(end_control(control, &shutdown, &leaving), clients);
+        tokio::join!(end_control(control, &shutdown, &leaving), clients, initiators);
         watcher.abort();
         // It ends with being aborted, which is no error.
         let _ = watcher.await;
@@ -125,6 +132,12 @@ impl Door {
         match self {
             Self::Listener(..) => Leaving::for_good(),
             Self::Keeper(desk, _) => desk.leaving(),
+        }
+    }
+
+    const fn threads(&self) -> &Arc<Threads> {
+        match self {
+            Self::Listener(_, threads) | Self::Keeper(_, threads) => threads,
         }
     }
 
@@ -150,6 +163,16 @@ impl Door {
             Self::Keeper(desk, threads) => desk.run(&threads, exports, limits, shutdown).await,
         }
     }
+}
+
+async fn serve_initiators(
+    listener: Option<Listener>,
+    threads: Arc<Threads>,
+    routes: Arc<Routes>,
+    shutdown: &CancellationToken,
+) {
+    let Some(listener) = listener else { return };
+    Portal::serve(listener, threads, routes, Arc::default(), shutdown.clone()).await;
 }
 
 /// What cannot be answered in time is cut, since its volume is away, or left to the next process.
@@ -200,28 +223,29 @@ async fn end_control(
 /// Everything that is opened whoever has the clients' sockets.
 struct Opened {
     control: ControlServer,
+    portal: Option<Listener>,
     token: Option<BearerToken>,
     ledger: Ledger,
     records: Vec<RouteRecord>,
 }
 
 impl Opened {
-    async fn new(config: &Config, control: &ListenAddress) -> Result<Self> {
+    /// After another process, which has bound that: others know the switch there.
+    async fn new(config: &Config, last: &Bound) -> Result<Self> {
         let token = config.token_file.as_deref().map(BearerToken::read).transpose()?;
         let (ledger, records) = Ledger::open(&config.state, &config.routes)?;
-        let control = ControlServer::bind(control, token.clone()).await?;
-        Ok(Self { control, token, ledger, records })
+        let control = last.control_at(&config.control);
+        let control = ControlServer::bind(&control, token.clone()).await?;
+        let portal = match &config.iscsi {
+            Some(wanted) => Some(Listener::bind(&last.iscsi_at(wanted)).await?),
+            None => None,
+        };
+        Ok(Self { control, portal, token, ledger, records })
     }
 
-    /// After another process, which had its control API at `last`: others know it there.
-    async fn again(config: &Config, last: &str) -> Result<Self> {
-        if let (ListenAddress::Tcp(wanted), Ok(ListenAddress::Tcp(last))) =
-            (&config.control, last.parse())
-            && (wanted.port(), wanted.host()) == (0, last.host())
-        {
-            return Self::new(config, &ListenAddress::Tcp(last)).await;
-        }
-        Self::new(config, &config.control).await
+    fn bound(&self) -> Bound {
+        let iscsi = self.portal.as_ref().map(|listener| listener.address().clone());
+        Bound { control: Some(self.control.address().clone()), iscsi }
     }
 
     fn into_switch(
@@ -231,22 +255,35 @@ impl Opened {
         keeper: Option<KeeperStatus>,
         door: Door,
     ) -> Result<Switch> {
-        let Self { control, token, ledger, records } = self;
+        let Self { control, portal, token, ledger, records } = self;
         warn_of_strangers(&listen);
-        let program = program(config, &listen, control.address())?;
+        let iscsi = portal.as_ref().map(Listener::address);
+        let program = program(config, &listen, iscsi, control.address())?;
         let address = program.address.control.parse().context("this switch's own address")?;
         let routes = Arc::new(Routes::new(records, address, ledger, OwnerQuery::new(token)));
         let (limits, client_timeout) = (Arc::default(), config.client_timeout);
-        Ok(Switch { door, listen, control, routes, program, keeper, limits, client_timeout })
+        Ok(Switch {
+            door,
+            listen,
+            portal,
+            control,
+            routes,
+            program,
+            keeper,
+            limits,
+            client_timeout,
+        })
     }
 }
 
-fn program(config: &Config, clients: &Address, control: &ListenAddress) -> Result<ProgramStatus> {
+fn program(
+    config: &Config,
+    clients: &Address,
+    iscsi: Option<&Address>,
+    control: &ListenAddress,
+) -> Result<ProgramStatus> {
     let advertise = config.advertise.as_deref();
-    let address = match (clients, advertise) {
-        (Address::Tcp(_, port), Some(host)) => Address::Tcp(host.to_owned(), *port),
-        (here, _) => here.clone(),
-    };
+    let address = clients.advertised(advertise);
     let control = control.to_control(advertise).context("--advertise")?;
     let mut boot = [0; 8];
     getrandom::fill(&mut boot).context("random numbers")?;
@@ -258,7 +295,7 @@ fn program(config: &Config, clients: &Address, control: &ListenAddress) -> Resul
         address: PartyAddress {
             nbd: NbdUri { address, export: String::new() }.to_string(),
             control: control.to_string(),
-            iscsi: None,
+            iscsi: iscsi.map(|portal| portal.advertised(advertise).to_string()),
         },
     })
 }

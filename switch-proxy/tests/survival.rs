@@ -164,8 +164,8 @@ async fn routes_can_be_added_and_survive_a_restart() {
     let storage = Storage::start(&volume, VolumeRole::Owner, 1).await;
     let state = tempfile::tempdir().unwrap();
     let proxy = Proxy::start(&state, &[]).await;
-    let mut new =
-        NewRoute { name: "vol".to_owned(), upstream: storage.uri().to_string(), control: None };
+    let upstream = storage.uri().to_string();
+    let mut new = NewRoute { name: "vol".to_owned(), upstream, control: None, iscsi: None };
     for _ in 0..2 {
         let added: blockferry_control::api::RouteStatus =
             proxy.control.post("/v1/routes", &new).await.unwrap();

@@ -273,6 +273,7 @@ impl State {
                 generation: 1,
                 sessions: 2,
                 unanswered: 0,
+                initiators: 0,
                 moving: 0,
                 held: 0,
                 candidate: None,

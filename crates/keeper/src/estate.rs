@@ -1,7 +1,7 @@
 //! What a keeper leaves to another keeper beside its clients' sockets: how each conversation stands.
 //!
 //! ```text
-//!   magic: 8 | version: u16 | clock: u64 | next client: u64 | listen | control | clients: u32 | client*
+//!   magic: 8 | version: u16 | clock: u64 | next client: u64 | listen | bound | clients: u32 | client*
 //!   client:  number: u64 | peer | ended: u8 | incarnation: u16 | pass | begun: u64 | pieces | outgoing
 //!   pieces:  count: u32 | (arrival: u64 | bytes)*
 //! ```
@@ -25,8 +25,8 @@ const VERSION: u16 = 1;
 pub struct Estate {
     /// Where the clients come in, as the keeper was told to listen.
     pub listen: String,
-    /// Where the last worker listened for control.
-    pub(crate) control: String,
+    /// What the last worker said of what it had bound.
+    pub(crate) bound: String,
     /// How much was received from clients.
     pub(crate) clock: u64,
     /// The number of the next client.
@@ -77,7 +77,7 @@ impl Estate {
         head.put_u64(self.clock);
         head.put_u64(self.next);
         put_text(&mut head, &self.listen);
-        put_text(&mut head, &self.control);
+        put_text(&mut head, &self.bound);
         head.put_u32(count(self.clients.len()));
         to.write_all(&head)?;
         self.clients.iter().try_for_each(|left| left.write(to))
@@ -97,11 +97,11 @@ impl Estate {
         }
         let clock = from.try_get_u64().map_err(bad)?;
         let next = from.try_get_u64().map_err(bad)?;
-        let (listen, control) = (get_text(&mut from)?, get_text(&mut from)?);
+        let (listen, bound) = (get_text(&mut from)?, get_text(&mut from)?);
         let count = from.try_get_u32().map_err(bad)?;
         let clients = (0..count).map(|_| Left::read(&mut from)).collect::<Result<_, _>>()?;
         if from.is_empty() {
-            Ok(Self { listen, control, clock, next, clients })
+            Ok(Self { listen, bound, clock, next, clients })
         } else {
             Err(BadEstate::Foreign)
         }

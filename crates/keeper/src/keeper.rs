@@ -26,8 +26,8 @@ pub struct Keeper<D: Door, C> {
     /// There until everything is to end.
     door: Option<D>,
     listen: String,
-    /// Where the last worker listened for control.
-    control: String,
+    /// What the last worker said of what it had bound.
+    bound: String,
     command: C,
     supervision: Supervision,
     seats: Seats<D::Socket>,
@@ -64,7 +64,7 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
         Self {
             listen: door.address(),
             door: Some(door),
-            control: String::new(),
+            bound: String::new(),
             command,
             supervision: Supervision::new(Instant::now()),
             seats: Seats::new(),
@@ -84,7 +84,7 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
         estate: Estate,
         sockets: HashMap<ClientId, Admitted<D::Socket>>,
     ) -> Self {
-        self.control.clone_from(&estate.control);
+        self.bound.clone_from(&estate.bound);
         self.supervision = self.supervision.that_inherits();
         self.seats.inherit(estate, sockets);
         self
@@ -127,8 +127,8 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
             (Over::Finished, None) => Outcome::Ended,
             (Over::Finished, Some((door, (clients, sockets)))) => {
                 let (clock, next) = self.seats.counts();
-                let (listen, control) = (self.listen, self.control);
-                let estate = Estate { listen, control, clock, next, clients };
+                let (listen, bound) = (self.listen, self.bound);
+                let estate = Estate { listen, bound, clock, next, clients };
                 Outcome::Left(Box::new(Handover { door, estate, sockets }))
             }
         }
@@ -204,8 +204,8 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
                 );
                 self.supervision.reject(run);
             }
-            ToKeeper::Ready(control) => {
-                self.control = control;
+            ToKeeper::Ready(bound) => {
+                self.bound = bound;
                 self.supervision.ready(run, now);
             }
             ToKeeper::Alive => self.supervision.alive(run, now),
@@ -217,8 +217,8 @@ impl<D: Door, C: FnMut(Program) -> Command> Keeper<D, C> {
         match effect {
             Effect::Start(run, program) => self.start(run, program),
             Effect::Begin(run) => {
-                let (listen, control) = (self.listen.clone(), self.control.clone());
-                self.say(run, ToWorker::Begin { run, listen, control });
+                let (listen, bound) = (self.listen.clone(), self.bound.clone());
+                self.say(run, ToWorker::Begin { run, listen, bound });
             }
             Effect::Serve(run) => self.serve(run),
             Effect::HandOver(run) => self.say(run, ToWorker::HandOver),

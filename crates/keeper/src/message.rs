@@ -31,8 +31,8 @@ pub enum ToWorker {
         run: u64,
         /// Where clients connect.
         listen: String,
-        /// Where the last worker listened for control; empty for the first one.
-        control: String,
+        /// What the last worker said of what it had bound; empty for the first one.
+        bound: String,
     },
     /// A client that was served by another before. With a socket to the keeper and, where it will be
     /// lent, its own and memory for a record.
@@ -54,7 +54,8 @@ pub enum ToWorker {
 pub enum ToKeeper {
     /// The worker has understood its settings and can begin.
     Hello(u16),
-    /// Everything is open: clients can be served. This is where it listens for control.
+    /// Everything is open: clients can be served. With what another worker has to know of what this one
+    /// has bound by itself.
     Ready(String),
     /// The connection is over for its client, too.
     Ended {
@@ -77,11 +78,11 @@ impl ToWorker {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Self::Begin { run, listen, control } => {
+            Self::Begin { run, listen, bound } => {
                 out.put_u8(1);
                 out.put_u64(*run);
                 put_text(&mut out, listen);
-                put_text(&mut out, control);
+                put_text(&mut out, bound);
             }
             Self::Resume(client, peer, resume) => {
                 out.put_u8(2);
@@ -117,7 +118,7 @@ impl ToWorker {
             1 => {
                 let run = packet.try_get_u64().map_err(bad)?;
                 let listen = get_text(&mut packet)?;
-                Self::Begin { run, listen, control: get_text(&mut packet)? }
+                Self::Begin { run, listen, bound: get_text(&mut packet)? }
             }
             2 => {
                 let client = packet.try_get_u64().map_err(bad)?;
@@ -147,9 +148,9 @@ impl ToKeeper {
                 out.put_u8(1);
                 out.put_u16(*protocol);
             }
-            Self::Ready(control) => {
+            Self::Ready(bound) => {
                 out.put_u8(2);
-                put_text(&mut out, control);
+                put_text(&mut out, bound);
             }
             Self::Ended { client, cut } => {
                 out.put_u8(3);
@@ -223,7 +224,7 @@ mod tests {
             .prop_map(|(incarnation, replay, pass)| Resume { incarnation, replay, pass });
         prop_oneof![
             (any::<u64>(), "[a-z:/]{0,60}", "[a-z:/]{0,60}")
-                .prop_map(|(run, listen, control)| ToWorker::Begin { run, listen, control }),
+                .prop_map(|(run, listen, bound)| ToWorker::Begin { run, listen, bound }),
             (any::<u64>(), peer.clone(), resume).prop_map(|(id, p, r)| ToWorker::Resume(id, p, r)),
             (any::<u64>(), peer).prop_map(|(id, peer)| ToWorker::Client(id, peer)),
             Just(ToWorker::Complete),

@@ -1,9 +1,10 @@
 //! A switch over real sockets, and storage servers in this process that can be killed, stopped and
 //! asked what they saw. All servers of a test share one volume, as owner and forwarder do.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
 pub(crate) mod garbler;
+pub(crate) mod initiator;
 mod storage;
 
 use std::net::TcpListener;
@@ -16,7 +17,7 @@ use blockferry_device::{ReadPart, Reply, Request};
 use blockferry_nbd_session::{CallError, ConnectOptions, Link, connect};
 use blockferry_net::Address;
 use bytes::Bytes;
-use switch_proxy::{Config, Flags, Switch};
+use switch_proxy::{Config, Flags, Switch, SwitchStatus};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,8 @@ pub(crate) const SIZE: usize = 1 << 20;
 /// A switch in this process.
 pub(crate) struct Proxy {
     pub(crate) clients: Address,
+    /// Where initiators connect.
+    pub(crate) portal: String,
     pub(crate) control: ControlClient,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
@@ -43,7 +46,7 @@ impl Proxy {
         let state = state.path().to_str().unwrap();
         let fixed = ["switch-proxy", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
         let mut flags: Vec<&str> = fixed.to_vec();
-        flags.extend(["--state", state]);
+        flags.extend(["--state", state, "--iscsi", "127.0.0.1:0"]);
         routes.iter().for_each(|route| flags.extend(["--route", route]));
         let config = Config::new(Flags::parse_from(flags)).unwrap();
         let switch = soon(bind(&config)).await;
@@ -51,7 +54,9 @@ impl Proxy {
         let control: ControlAddress = switch.control().to_control(None).unwrap();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(switch.run(shutdown.clone()));
-        Self { clients, control: ControlClient::new(control, None), shutdown, running }
+        let control = ControlClient::new(control, None);
+        let status: SwitchStatus = soon(control.get("/v1/status")).await.unwrap();
+        Self { clients, portal: status.address.iscsi.unwrap(), control, shutdown, running }
     }
 
     pub(crate) async fn connect(&self, export: &str) -> Link {

@@ -117,7 +117,10 @@ impl ClusterSpec {
         };
         let routes = [(VOLUME, source.uri(VOLUME))];
         let spec = SwitchSpec::new(listen, control, scratch.join("switch"), &routes);
-        let spec = SwitchSpec { more, ..spec };
+        let mut spec = SwitchSpec { more, ..spec };
+        if spec.more.iter().any(|argument| argument == "--iscsi") {
+            spec.routes.push(format!("{VOLUME}=iscsi://{}", source.portal()));
+        }
         let switch = Switch::start(if service { spec.as_service() } else { spec }).await;
         Cluster { source, destination, switch, scratch }
     }

@@ -132,6 +132,15 @@ impl Switch {
         self.client().get("/v1/status").await.ok()
     }
 
+    /// Where it serves iSCSI.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn portal(&self) -> String {
+        let status = self.status().await.expect("the switch answers");
+        status["address"]["iscsi"].as_str().expect("a switch that serves iSCSI").to_owned()
+    }
+
     /// The process id of the worker that serves.
     pub async fn worker(&self) -> u32 {
         until("the switch has a worker", async || {

@@ -14,8 +14,11 @@ pub struct RouteStatus {
     pub upstream: String,
     /// Generation of the owner behind it; zero for a server that knows nothing of generations.
     pub generation: u64,
-    /// Client connections.
+    /// Client connections, of both protocols.
     pub sessions: u64,
+    /// Those of iSCSI initiators among them, which are joined to an owner.
+    #[serde(default)]
+    pub initiators: u64,
     /// Requests that clients wait for.
     pub unanswered: u64,
     /// Connections whose old path is still in use.

@@ -31,7 +31,7 @@ fn estates() -> impl Strategy<Value = Estate> {
     });
     let clients = proptest::collection::vec(left, 0..4);
     ("[a-z:/]{0,60}", "[a-z:/]{0,60}", any::<u64>(), any::<u64>(), clients).prop_map(
-        |(listen, control, clock, next, clients)| Estate { listen, control, clock, next, clients },
+        |(listen, bound, clock, next, clients)| Estate { listen, bound, clock, next, clients },
     )
 }
 
