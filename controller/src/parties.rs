@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use blockferry_block::VolumeName;
 use blockferry_control::api::{
-    AbortRequest, Arrangement, CommitReply, CommitRequest, MoveReply, OwnReply, OwnRequest,
-    PauseRequest, PrepareReply, PrepareRequest, ProgramStatus, PromoteRequest, ReadyReply,
-    ReadyRequest, ReceiveReply, ReceiveRequest, RetireReply, RouteStatus, SendReply, SendRequest,
-    SettleReply, SettleRequest, TermReply, TermRequest, VerifyReply, VerifyRequest, VolumeStatus,
+    AbortRequest, Arrangement, CommitReply, CommitRequest, Initiators, MoveReply, OwnReply,
+    OwnRequest, PauseRequest, PrepareReply, PrepareRequest, ProgramStatus, PromoteRequest,
+    ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, RetireReply, RouteStatus, SendReply,
+    SendRequest, SettleReply, SettleRequest, TermReply, TermRequest, VerifyReply, VerifyRequest,
+    VolumeStatus,
 };
 use blockferry_control::{BearerToken, ControlAddress, ControlClient, ControlError};
 use serde::Serialize;
@@ -62,6 +63,12 @@ impl Storage {
             Err(error) if error.status().is_some_and(|status| status == 404) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The volume's initiators; `None` where the program serves no iSCSI.
+    pub(crate) async fn initiators(&self) -> Answer<Option<Initiators>> {
+        let path = format!("/v1/volumes/{}/initiators", self.volume);
+        self.client.get_within(&path, STATUS_TIMEOUT).await
     }
 
     async fn step<B: Serialize, T: DeserializeOwned>(

@@ -110,14 +110,10 @@ async fn no_volume_leaves_its_initiators_for_where_nobody_serves_them() {
     let cluster = spec.with_file().await;
     let from = cluster.source.portal();
     let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(&from, "")]);
-    until("the initiator reads", async || {
-        let log = cluster.source.process.log();
-        log.into_iter().find(|line| line.contains("an initiator logged in"))
-    })
-    .await;
+    cluster.source.logged_in(1).await;
     let refused = cluster.controller("migrate", &[]).end().await;
     let said = format!("{refused:?}");
-    assert!(said.contains("1 iSCSI initiators are logged in"), "{said}");
+    assert!(said.contains("nothing was touched") && said.contains("--iscsi"), "{said}");
     assert!(reading.ended().is_none(), "{:?} {:?}", reading.out(), reading.log());
     reading.kill9();
     until("the session has ended", async || {
@@ -125,5 +121,29 @@ async fn no_volume_leaves_its_initiators_for_where_nobody_serves_them() {
         log.into_iter().find(|line| line.contains("an initiator's session ended"))
     })
     .await;
+    cluster.migrate(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_volume_goes_where_its_initiators_could_not_log_in() {
+    let accounts =
+        |secret| format!("[[initiator]]\nname = \"user\"\nsecret = \"{secret}-horse-battery\"\n");
+    let spec = ClusterSpec::new().with_disks();
+    let (here, there) = (spec.scratch.join("here"), spec.scratch.join("there"));
+    std::fs::write(&here, accounts("correct")).expect("a file");
+    std::fs::write(&there, accounts("another")).expect("a file");
+    sparse(&spec.file(), SIZE, [(0, 1 << 20)]);
+    let with = |file: &std::path::Path| file.display().to_string();
+    let (ours, theirs) = (with(&here), with(&there));
+    let spec = spec
+        .source(|source| source.with("--iscsi-accounts").with(ours))
+        .destination(|destination| destination.with("--iscsi-accounts").with(theirs));
+    let mut cluster = spec.with_file().await;
+    let refused = format!("{:?}", cluster.controller("migrate", &["--dry-run"]).end().await);
+    assert!(refused.contains("initiator \\\"user\\\" could not log in"), "{refused}");
+    assert!(refused.contains("nothing was touched"), "{refused}");
+    std::fs::write(&there, accounts("correct")).expect("a file");
+    cluster.destination.kill9();
+    cluster.destination.restart().await;
     cluster.migrate(&[]).await;
 }

@@ -56,6 +56,7 @@ impl Beginning {
             source: plan.source_at.clone(),
             dry_run,
             features: plan.features.clone(),
+            initiators: plan.initiators.clone(),
         }
     }
 

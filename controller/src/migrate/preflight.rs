@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{anyhow, bail};
 use blockferry_block::VolumeName;
-use blockferry_control::api::{PartyAddress, VolumeRole};
+use blockferry_control::api::{Initiators, PartyAddress, VolumeRole};
 use blockferry_device::DeviceInfo;
 use blockferry_net::Address;
 
@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) source_at: PartyAddress,
     /// Where the destination serves.
     pub(crate) destination_at: PartyAddress,
+    /// Who uses the volume over iSCSI, where the source serves that.
+    pub(crate) initiators: Option<Initiators>,
     /// The destination's store, where that exists already.
     pub(crate) overwrites: Option<String>,
 }
@@ -72,9 +74,14 @@ pub(crate) async fn preflight<N: Network>(
                     features: volume.features.clone(),
                     source_at: source.program.address.clone(),
                     destination_at: destination.program.address.clone(),
+                    initiators: None,
                     overwrites: None,
                 });
                 problems.extend(same_size(volume.size, &info));
+                match parties.source.initiators().await {
+                    Ok(initiators) => plan.initiators = initiators,
+                    Err(error) => problems.push(format!("the source's initiators: {error}")),
+                }
                 problems.extend(ask_destination(parties, beginning, plan).await);
             }
             Err(error) => {
@@ -236,6 +243,10 @@ impl Plan {
             let sessions = sessions.unwrap_or(0);
             let address = switch.address();
             steps.push(format!("move {sessions} client connections at switch {address}"));
+        }
+        if let Some(initiators) = self.initiators.as_ref().filter(|all| all.logged_in > 0) {
+            let count = initiators.logged_in;
+            steps.push(format!("ask {count} iSCSI initiators to log in again at {to}"));
         }
         if parties.switches.is_empty() {
             steps.push("no switch: client paths stay at the source, which forwards".to_owned());

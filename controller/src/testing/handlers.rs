@@ -5,10 +5,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use blockferry_control::ApiError;
 use blockferry_control::api::{
-    AbortRequest, Arrangement, CommitReply, CommitRequest, MoveReply, OwnReply, OwnRequest,
-    PauseRequest, PrepareReply, PrepareRequest, ProgramStatus, ReadyReply, ReadyRequest,
-    ReceiveReply, ReceiveRequest, RouteStatus, SendReply, SendRequest, SettleReply, SettleRequest,
-    TermReply, TermRequest, VerifyReply, VerifyRequest, VolumeRole, VolumeStatus,
+    AbortRequest, Arrangement, CommitReply, CommitRequest, Initiators, MoveReply, OwnReply,
+    OwnRequest, PauseRequest, PrepareReply, PrepareRequest, ProgramStatus, ReadyReply,
+    ReadyRequest, ReceiveReply, ReceiveRequest, RouteStatus, SendReply, SendRequest, SettleReply,
+    SettleRequest, TermReply, TermRequest, VerifyReply, VerifyRequest, VolumeRole, VolumeStatus,
 };
 use blockferry_control::api::{PartyAddress, RetireReply};
 
@@ -20,6 +20,7 @@ pub(super) fn source(world: World) -> Router {
     Router::new()
         .route("/v1/status", get(async |Shared(world): Shared<World>| Json(world.program(0))))
         .route("/v1/volumes/vol", get(source_volume))
+        .route("/v1/volumes/vol/initiators", get(async || Json(None::<Initiators>)))
         .route("/v1/volumes/vol/send", post(send))
         .route("/v1/volumes/vol/term", post(term))
         .route("/v1/volumes/vol/settle", post(settle))

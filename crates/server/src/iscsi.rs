@@ -21,7 +21,6 @@ const OWN_WAIT: Duration = Duration::from_secs(5);
 /// The volumes as targets.
 pub(crate) struct VolumeTargets {
     pub(crate) volumes: Arc<Volumes>,
-    pub(crate) accounts: Accounts,
     pub(crate) redirects: Redirects,
 }
 
@@ -55,7 +54,7 @@ impl Targets for VolumeTargets {
         if let Some(target) = &who.target {
             self.find(target, who)?;
         }
-        Ok(self.accounts.chap())
+        Ok(self.volumes.program.accounts.as_ref().and_then(Accounts::chap))
     }
 
     fn open<'a>(

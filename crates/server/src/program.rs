@@ -8,6 +8,8 @@ use blockferry_control::api::PartyAddress;
 use blockferry_control::{BearerToken, ControlAddress, ControlClient};
 use blockferry_migration::Faults;
 
+use crate::accounts::Accounts;
+
 /// Version of the migration protocol; parties with different ones refuse each other.
 pub const PROTOCOL: u32 = 1;
 
@@ -21,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) address: PartyAddress,
     pub(crate) token: Option<BearerToken>,
     pub(crate) faults: Faults,
+    /// Who may log in over iSCSI, where that is served.
+    pub(crate) accounts: Option<Accounts>,
 }
 
 impl Context {
@@ -42,4 +46,9 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system gives randomness");
     bytes
+}
+
+/// Bytes as text.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

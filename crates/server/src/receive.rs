@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use blockferry_block::{MigrationId, Token, VolumeName};
-use blockferry_control::api::{AbortRequest, ReceiveReply, ReceiveRequest};
+use blockferry_control::api::{AbortRequest, Initiators, ReceiveReply, ReceiveRequest};
 use blockferry_migration::record::{Part, VolumeRecord, VolumeState};
 use blockferry_store::{FileStore, Store};
 
@@ -35,6 +35,7 @@ impl Volumes {
             None => (None, self.pool_problems(name, request)),
         };
         problems.extend(self.left_behind(name));
+        problems.extend(self.initiators_problems(request));
         if request.dry_run || !problems.is_empty() {
             if let (Some(prepared), Some(store)) = (prepared, store) {
                 prepared.keep(store);
@@ -93,6 +94,19 @@ impl Volumes {
     fn left_behind(&self, name: &VolumeName) -> Option<String> {
         let path = Book::path(&self.program.state_dir, name.as_str());
         path.exists().then(|| format!("the state folder has records of another volume {name}"))
+    }
+
+    /// Why the volume's initiators could not log in here.
+    fn initiators_problems(&self, request: &ReceiveRequest) -> Vec<String> {
+        match (&request.initiators, &self.program.accounts) {
+            (Some(source), Some(accounts)) => accounts.problems(source),
+            (Some(Initiators { logged_in: 1.., .. }), None) => vec![
+                "iSCSI initiators use the volume, and this program serves none: start it with --iscsi, \
+                 or log them out"
+                    .to_owned(),
+            ],
+            _ => Vec::new(),
+        }
     }
 
     /// Every reason why the volume cannot be created in the pool.

@@ -56,15 +56,12 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
         address,
         token,
         faults: config.faults,
+        accounts: iscsi.is_some().then(|| accounts.unwrap_or_default()),
     });
     let volumes = Volumes::open(context, &config.volumes, config.receive).await?;
     let exports = Arc::new(VolumeExports(Arc::clone(&volumes)));
     let limits = Arc::new(Limits::default());
-    let targets = VolumeTargets {
-        volumes: Arc::clone(&volumes),
-        accounts: accounts.unwrap_or_default(),
-        redirects: Redirects::default(),
-    };
+    let targets = VolumeTargets { volumes: Arc::clone(&volumes), redirects: Redirects::default() };
     let disks = serve_disks(iscsi, Arc::clone(&threads), targets, &limits, &shutdown);
     let data = serve_all(listener, threads, exports, limits.clone(), shutdown.clone());
     let control = control.serve(api::routes(volumes), shutdown.clone());

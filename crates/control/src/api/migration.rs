@@ -7,6 +7,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::Initiators;
+
 /// Where a storage program is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct PartyAddress {
@@ -53,6 +55,9 @@ pub struct ReceiveRequest {
     pub dry_run: bool,
     /// What the source's export offers its clients; the destination must offer as much.
     pub features: Vec<String>,
+    /// The volume's initiators, where the source serves iSCSI.
+    #[serde(default)]
+    pub initiators: Option<Initiators>,
 }
 
 /// Answer to [`ReceiveRequest`].

@@ -5,11 +5,13 @@
 //! are `http://HOST:PORT` or `unix:/path`. Sizes, addresses and cursors are bytes.
 
 mod error_body;
+mod initiators;
 mod migration;
 mod route;
 mod volume;
 
 pub use error_body::ErrorBody;
+pub use initiators::{AccountProof, Initiators};
 pub use migration::{
     AbortRequest, AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, CommitReply,
     CommitRequest, DiskReply, DiskRequest, DiskState, FinishCheckpoint, OwnReply, OwnRequest,

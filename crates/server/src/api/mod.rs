@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use blockferry_block::VolumeName;
-use blockferry_control::api::{ErrorBody, ProgramStatus, VolumeStatus};
+use blockferry_control::api::{ErrorBody, Initiators, ProgramStatus, VolumeStatus};
 use blockferry_control::{ApiError, openapi};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -28,6 +28,7 @@ pub(crate) fn routes(volumes: Arc<Volumes>) -> OpenApiRouter {
         .routes(routes!(status))
         .routes(routes!(list))
         .routes(routes!(show))
+        .routes(routes!(initiators))
         .routes(routes!(metrics::page))
         .merge(steps::routes())
         .with_state(volumes)
@@ -98,4 +99,19 @@ async fn list(State(volumes): App) -> Json<Vec<VolumeStatus>> {
 )]
 async fn show(State(volumes): App, Path(name): Path<Named>) -> Answer<VolumeStatus> {
     Ok(Json(find(&volumes, &name)?.status()))
+}
+
+/// Source: who uses the volume over iSCSI, and whom it lets in; null where it serves none.
+#[utoipa::path(
+    get, path = "/v1/volumes/{name}/initiators", params(Named),
+    responses(
+        (status = 200, description = "For the destination to compare", body = Option<Initiators>),
+        (status = 400, description = "That is no volume's name", body = ErrorBody),
+        (status = 404, description = "There is no such volume here", body = ErrorBody),
+    )
+)]
+async fn initiators(State(volumes): App, Path(name): Path<Named>) -> Answer<Option<Initiators>> {
+    let volume = find(&volumes, &name)?;
+    let accounts = volumes.program.accounts.as_ref();
+    Ok(Json(accounts.map(|accounts| accounts.prove(volume.initiators()))))
 }

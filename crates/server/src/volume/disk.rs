@@ -22,7 +22,7 @@ use super::device::VolumeDevice;
 use super::modify::Modified;
 use super::outgoing::Outgoing;
 use super::steps::{Refused, Step};
-use crate::program::random;
+use crate::program::{hex, random};
 
 /// A destination keeps a disk's state within this time.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -164,9 +164,14 @@ impl Volume {
         }
     }
 
+    /// How many initiators are logged in.
+    pub(crate) fn initiators(&self) -> u64 {
+        self.disk.get().map_or(0, |unit| unit.sessions() as u64)
+    }
+
     /// Initiators that are logged in have to find their volume where it goes to.
     pub(super) fn check_initiators(&self, destination: Option<&str>) -> Step<()> {
-        let sessions = self.disk.get().map_or(0, |unit| unit.sessions());
+        let sessions = self.initiators();
         if sessions == 0 || destination.is_some() {
             return Ok(());
         }
@@ -274,10 +279,6 @@ fn encoded(state: &UnitState) -> String {
     let mut bytes = Vec::new();
     state.encode(&mut bytes);
     hex(&bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn parse_hex(text: &str) -> Option<Vec<u8>> {

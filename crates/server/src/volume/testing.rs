@@ -39,6 +39,7 @@ pub(super) fn open(
         address,
         token: None,
         faults: Faults::default(),
+        accounts: None,
     });
     let book = Book::open(Book::path(folder, "vol"), first).expect("a journal");
     let book = book.expect("a journal with a record");
