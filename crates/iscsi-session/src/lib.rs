@@ -17,6 +17,7 @@ mod sessions;
 mod targets;
 mod unit;
 
+pub use login::PORTAL_GROUP;
 pub use medium::{Change, ChangeKind, Changed, Medium};
 pub use serve::{serve, serve_all};
 pub use sessions::Sessions;
