@@ -2,11 +2,10 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use blockferry_block::MIB;
 use blockferry_tests::cast::{
-    Cluster, ClusterSpec, NbdKit, Phase, Process, QemuNbd, VOLUME, busy, compare, fill_random,
+    Cluster, ClusterSpec, NbdKit, Phase, QemuIo, QemuNbd, VOLUME, busy, compare, fill_random,
     moves_on, run_tool, sparse,
 };
 use serde_json::Value;
@@ -60,57 +59,15 @@ async fn qemu_img_converts_an_image_into_the_volume_while_it_moves() {
     compare(Path::new(image), &cluster.copy()).expect("what the destination holds");
 }
 
-/// One process of `qemu-io` with one connection, which obeys a line at a time.
-struct QemuIo {
-    process: Process,
-    obeyed: usize,
-}
-
-impl QemuIo {
-    fn start(cluster: &Cluster) -> Self {
-        // Unbuffered, or it would overlook a line that comes together with another.
-        let mut command = Command::new("stdbuf");
-        command.args(["-i0", "-oL", "qemu-io", "-f", "raw", &cluster.uri().to_string()]);
-        Self { process: Process::start_listening("qemu-io", &mut command), obeyed: 0 }
-    }
-
-    /// Has it obey, and waits until it has. A pattern that is not what was expected is an error too.
-    async fn obey(&mut self, line: &str) {
-        self.process.say(line);
-        // Says nothing but that it is there: it answers nothing to some commands.
-        self.process.say("help quit");
-        self.obeyed += 1;
-        self.process.said("exit the program", self.obeyed).await;
-        let told = [self.process.out(), self.process.log()].concat();
-        let wrong = told.iter().find(|line| line.contains("ailed") || line.contains("rror"));
-        assert_eq!(wrong, None, "after {line:?}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_qemu_io_finds_its_patterns_again_in_every_phase() {
     let cluster = Cluster::random(16).await;
-    let mut qemu_io = QemuIo::start(&cluster);
-    for (turn, phase) in (1_u64..).zip(Phase::ALL) {
+    let mut qemu_io = QemuIo::start(&["qemu-io"], &cluster.uri().to_string());
+    for (turn, phase) in (1..).zip(Phase::ALL) {
         cluster.enter(phase).await;
-        for earlier in 1..turn {
-            let at = earlier * 4;
-            qemu_io.obey(&format!("read -P {earlier} {at}M 70000")).await;
-            qemu_io.obey(&format!("read -P 0 {}k 192k", at * 1024 + 1024)).await;
-            qemu_io.obey(&format!("read -P {} {}k 64k", 16 + earlier, at * 1024 + 2048)).await;
-        }
-        let at = turn * 4;
-        qemu_io.obey(&format!("write -P {turn} {at}M 70000")).await;
-        qemu_io.obey(&format!("write -z {}k 64k", at * 1024 + 1024)).await;
-        qemu_io.obey(&format!("write -z -u {}k 64k", at * 1024 + 1088)).await;
-        qemu_io.obey(&format!("discard {}k 64k", at * 1024 + 1152)).await;
-        qemu_io.obey(&format!("write -f -P {} {}k 64k", 16 + turn, at * 1024 + 2048)).await;
-        qemu_io.obey("flush").await;
-        qemu_io.obey(&format!("read -P {turn} {at}M 70000")).await;
-        qemu_io.obey(&format!("read -P 0 {}k 192k", at * 1024 + 1024)).await;
+        qemu_io.write_beside_earlier_turns(turn).await;
     }
-    qemu_io.process.say("quit");
-    assert!(qemu_io.process.end_within(Duration::from_secs(30)).await.success());
+    qemu_io.quit().await;
 }
 
 /// A volume whose store is somebody else's server moves under a checked load.

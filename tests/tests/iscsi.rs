@@ -27,7 +27,7 @@ fn beside(program: &str, arguments: &[&str]) -> Process {
 async fn an_initiator_goes_on_where_its_volume_has_gone() {
     let cluster = with_disks(|spec| spec).await;
     let from = cluster.source.portal();
-    let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(&from, "")]);
+    let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(from, "")]);
     until("the initiator reads", async || {
         cluster
             .source
@@ -61,9 +61,9 @@ async fn a_disk_stays_the_same_disk_wherever_its_volume_goes() {
         }
         pages
     };
-    let before = pages(&from).await;
+    let before = pages(from).await;
     cluster.migrate(&[]).await;
-    assert_eq!(pages(&to).await, before);
+    assert_eq!(pages(to).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +72,7 @@ async fn write_protection_that_an_initiator_sets_binds_nbd_clients_and_moves_wit
     let (from, to) = (cluster.source.portal(), cluster.destination.portal());
     let client = connect(&cluster.uri()).await;
     write(&client, 0, vec![1; 512]).await.expect("a write");
-    let protected = iscsi("iscsi-swp", &["--swp=on", &disk(&from, "")]).await;
+    let protected = iscsi("iscsi-swp", &["--swp=on", &disk(from, "")]).await;
     assert!(protected.success, "{}", protected.err);
     write(&client, 0, vec![2; 512]).await.expect_err("a write to a protected volume");
     cluster.migrate(&[]).await;
@@ -80,7 +80,7 @@ async fn write_protection_that_an_initiator_sets_binds_nbd_clients_and_moves_wit
     write(&client, 0, vec![3; 512]).await.expect_err("a write to a protected volume");
     let found = read(&client, Extent::between(0, 512)).await.expect("a read");
     assert_eq!(found, vec![1; 512]);
-    let allowed = iscsi("iscsi-swp", &["--swp=off", &disk(&to, "")]).await;
+    let allowed = iscsi("iscsi-swp", &["--swp=off", &disk(to, "")]).await;
     assert!(allowed.success, "{}", allowed.err);
     write(&client, 0, vec![4; 512]).await.expect("a write");
 }
@@ -95,8 +95,7 @@ async fn an_initiator_without_the_secret_is_not_let_in() {
     })
     .await;
     let portal = cluster.source.portal();
-    let inquire =
-        async |account: &str| iscsi("iscsi-inq", &[&disk(&portal, account)]).await.success;
+    let inquire = async |account: &str| iscsi("iscsi-inq", &[&disk(portal, account)]).await.success;
     assert!(inquire("user%correct-horse-battery@").await);
     assert!(!inquire("user%wrong-horse-battery@").await);
     assert!(!inquire("other%correct-horse-battery@").await);
@@ -109,7 +108,7 @@ async fn no_volume_leaves_its_initiators_for_where_nobody_serves_them() {
     sparse(&spec.file(), SIZE, [(0, 1 << 20)]);
     let cluster = spec.with_file().await;
     let from = cluster.source.portal();
-    let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(&from, "")]);
+    let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(from, "")]);
     cluster.source.logged_in(1).await;
     let refused = cluster.controller("migrate", &[]).end().await;
     let said = format!("{refused:?}");

@@ -18,7 +18,7 @@ mod sessions;
 mod targets;
 mod unit;
 
-pub use login::{Arrival, Handed, LoginEnd, next_pdu};
+pub use login::{Arrival, Handed, LoginEnd, PORTAL_GROUP, next_pdu};
 pub use medium::{Change, ChangeKind, Changed, Medium};
 pub use naming::{is_target_of, target_of};
 pub use serve::{serve, serve_all, serve_arrival};

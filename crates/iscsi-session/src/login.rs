@@ -19,7 +19,7 @@ use crate::sessions::{Seat, Sessions};
 use crate::targets::{Opened, Targets};
 
 /// The one portal group: every address of a server serves all its targets.
-const PORTAL_GROUP: PortalGroup = PortalGroup(1);
+pub const PORTAL_GROUP: PortalGroup = PortalGroup(1);
 
 /// A connection that has logged in.
 pub(crate) struct LoggedIn {

@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use blockferry_iscsi::pdu::{Function, FunctionResult};
 use blockferry_iscsi::{
-    Decoder, Event, Fault, FrameError, Lun, ManagementId, Notice, PortalAddress, Session,
-    SessionLimits, TargetEntry, TargetQuery,
+    Decoder, Event, Fault, FrameError, Lun, ManagementId, Notice, PortalAddress, Reconnect,
+    Session, SessionLimits, TargetEntry, TargetQuery,
 };
 use blockferry_net::{BufferedPart, Deadline, Limits, Stream};
 use blockferry_scsi::InitiatorPort;
@@ -50,6 +50,9 @@ pub(crate) const SESSION_LIMITS: SessionLimits = SessionLimits {
 
 /// An initiator that was asked to log out has so many seconds.
 const LEAVE_SECONDS: u16 = 3;
+
+/// Nothing of a session is kept, and nothing has to be waited for before the next.
+const AT_ONCE: Reconnect = Reconnect { time2wait: 0, time2retain: 0 };
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -354,6 +357,8 @@ impl Engine {
             Order::Resume if self.is_leaving || self.ending.is_some() => {}
             Order::Resume => self.session.resume(),
             Order::Leave => {
+                // Whoever knows that it need not wait logs in again at once: open-iscsi waits for 2 s otherwise.
+                self.session.notify(Notice::SessionDrop(AT_ONCE));
                 self.session.notify(Notice::LogoutRequest { within: LEAVE_SECONDS });
                 self.is_leaving = true;
             }

@@ -20,6 +20,10 @@ pub struct Cli {
     /// Where iSCSI initiators connect: HOST:PORT; each volume is a target of its own
     #[arg(long, value_name = "ADDR")]
     pub iscsi: Option<String>,
+    /// Where initiators reach this program, if that is not where other parties do: HOST, or
+    /// HOST:PORT where the port is another, too
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub iscsi_advertise: Option<String>,
     /// Names and secrets of the initiators that may log in (TOML); everybody may without it
     #[arg(long, value_name = "FILE")]
     pub iscsi_accounts: Option<PathBuf>,
@@ -74,6 +78,7 @@ pub struct Cli {
 pub(crate) struct Config {
     pub(crate) nbd: Address,
     pub(crate) iscsi: Option<Address>,
+    pub(crate) iscsi_advertise: Option<String>,
     pub(crate) iscsi_accounts: Option<PathBuf>,
     pub(crate) control: ListenAddress,
     pub(crate) state: PathBuf,
@@ -106,6 +111,7 @@ impl Cli {
         Ok(Self {
             nbd: self.nbd.or(file.nbd),
             iscsi: self.iscsi.or(file.iscsi),
+            iscsi_advertise: self.iscsi_advertise.or(file.iscsi_advertise),
             iscsi_accounts: self.iscsi_accounts.or(file.iscsi_accounts),
             control: self.control.or(file.control),
             state: self.state.or(file.state),
@@ -146,6 +152,7 @@ impl Cli {
         Ok(Config {
             nbd: nbd.parse().context("--nbd")?,
             iscsi: self.iscsi.map(|address| address.parse().context("--iscsi")).transpose()?,
+            iscsi_advertise: self.iscsi_advertise,
             iscsi_accounts: self.iscsi_accounts,
             control: control.parse().context("--control")?,
             state,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blockferry_iscsi::{Chap, Inquiry, IscsiName, Refusal, TargetEntry};
-use blockferry_iscsi_session::{Opened, Targets, is_target_of, target_of};
+use blockferry_iscsi::{Chap, Inquiry, IscsiName, PortalAddress, Refusal, TargetEntry};
+use blockferry_iscsi_session::{Opened, PORTAL_GROUP, Targets, is_target_of, target_of};
 use blockferry_nbd_session::{Hello, Purpose};
 use blockferry_net::Peer;
 use futures_util::FutureExt;
@@ -22,6 +22,8 @@ const OWN_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct VolumeTargets {
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) redirects: Redirects,
+    /// Where initiators are told to come; to where they have come already without it.
+    pub(crate) portal: Option<PortalAddress>,
 }
 
 impl VolumeTargets {
@@ -47,7 +49,9 @@ impl Targets for VolumeTargets {
         let volumes = self.volumes.all();
         let served = volumes.iter().filter(|volume| matches!(volume.stage(), Stage::Owner(_)));
         let named = served.filter_map(|volume| target_of(volume.name.as_str()));
-        named.map(|name| TargetEntry { name, portals: Vec::new() }).collect()
+        let portals: Vec<_> =
+            self.portal.iter().map(|portal| (portal.clone(), PORTAL_GROUP)).collect();
+        named.map(|name| TargetEntry { name, portals: portals.clone() }).collect()
     }
 
     fn admit(&self, who: &Inquiry) -> Result<Option<Chap>, Refusal> {

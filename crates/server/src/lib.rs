@@ -10,6 +10,7 @@ mod cli;
 mod exports;
 mod iscsi;
 mod metrics;
+mod portals;
 mod prepared;
 mod program;
 mod receive;

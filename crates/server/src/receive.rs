@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use blockferry_block::{MigrationId, Token, VolumeName};
-use blockferry_control::api::{AbortRequest, Initiators, ReceiveReply, ReceiveRequest};
+use blockferry_control::api::{AbortRequest, ReceiveReply, ReceiveRequest};
 use blockferry_migration::record::{Part, VolumeRecord, VolumeState};
 use blockferry_store::{FileStore, Store};
 
@@ -16,6 +16,11 @@ use crate::volumes::{Volumes, remove};
 /// What a volume in the pool offers its clients.
 const POOL_OFFERS: [&str; 8] =
     ["flush", "fua", "trim", "write_zeroes", "fast_zero", "cache", "block_status", "multi_conn"];
+
+/// What is wrong with a program that would get a volume with initiators.
+const NO_ISCSI: &str = "iSCSI initiators use the volume, and this program serves none, or at an address that \
+                        it does not tell: start it with --iscsi, and --iscsi-advertise where that is \
+                        0.0.0.0, or log them out";
 
 impl Volumes {
     /// `/receive`: creates the volume of exactly the size asked for (D2.1), or takes it into the
@@ -98,15 +103,11 @@ impl Volumes {
 
     /// Why the volume's initiators could not log in here.
     fn initiators_problems(&self, request: &ReceiveRequest) -> Vec<String> {
-        match (&request.initiators, &self.program.accounts) {
-            (Some(source), Some(accounts)) => accounts.problems(source),
-            (Some(Initiators { logged_in: 1.., .. }), None) => vec![
-                "iSCSI initiators use the volume, and this program serves none: start it with --iscsi, \
-                 or log them out"
-                    .to_owned(),
-            ],
-            _ => Vec::new(),
+        let Some(source) = &request.initiators else { return Vec::new() };
+        if source.logged_in > 0 && self.program.address.iscsi.is_none() {
+            return vec![NO_ISCSI.to_owned()];
         }
+        self.program.accounts.iter().flat_map(|accounts| accounts.problems(source)).collect()
     }
 
     /// Every reason why the volume cannot be created in the pool.

@@ -16,6 +16,7 @@ use crate::api;
 use crate::cli::{Cli, UsageError};
 use crate::exports::VolumeExports;
 use crate::iscsi::VolumeTargets;
+use crate::portals::Advertised;
 use crate::program::{Context, random};
 use crate::redirects::Redirects;
 use crate::volumes::{Volumes, prepare_folders};
@@ -42,10 +43,22 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
     let accounts = config.iscsi_accounts.as_deref().map(Accounts::read).transpose()?;
     let threads = Threads::start().map(Arc::new).context("the threads that serve connections")?;
     let advertise = config.advertise.as_deref();
+    let advertised = Advertised { portal: config.iscsi_advertise.as_deref(), host: advertise };
+    let (portal, destination) = match &iscsi {
+        Some(listener) => {
+            (advertised.portal(listener.address())?, advertised.destination(listener.address())?)
+        }
+        None => (None, None),
+    };
+    if iscsi.is_some() && destination.is_none() {
+        tracing::warn!(
+            "no volume with initiators can come here: --iscsi-advertise HOST tells where they reach it"
+        );
+    }
     let address = PartyAddress {
         nbd: data_address(listener.address(), advertise),
         control: control.address().to_control(advertise).context("--advertise")?.to_string(),
-        iscsi: iscsi.as_ref().and_then(|listener| portal(listener.address(), advertise)),
+        iscsi: destination.map(|portal| portal.to_string()),
     };
     tracing::info!(program, nbd = address.nbd, control = address.control, "ready for others");
     let context = Arc::new(Context {
@@ -61,7 +74,8 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
     let volumes = Volumes::open(context, &config.volumes, config.receive).await?;
     let exports = Arc::new(VolumeExports(Arc::clone(&volumes)));
     let limits = Arc::new(Limits::default());
-    let targets = VolumeTargets { volumes: Arc::clone(&volumes), redirects: Redirects::default() };
+    let targets =
+        VolumeTargets { volumes: Arc::clone(&volumes), redirects: Redirects::default(), portal };
     let disks = serve_disks(iscsi, Arc::clone(&threads), targets, &limits, &shutdown);
     let data = serve_all(listener, threads, exports, limits.clone(), shutdown.clone());
     let control = control.serve(api::routes(volumes), shutdown.clone());
@@ -102,11 +116,6 @@ fn warn_if_open(protocol: &str, address: &Address) {
 /// The data address as an NBD URI without export.
 fn data_address(bound: &Address, advertise: Option<&str>) -> String {
     NbdUri { address: bound.advertised(advertise), export: String::new() }.to_string()
-}
-
-/// Where initiators come that are sent here.
-fn portal(bound: &Address, advertise: Option<&str>) -> Option<String> {
-    matches!(bound, Address::Tcp(..)).then(|| bound.advertised(advertise).to_string())
 }
 
 /// The common `main` of both storage programs; returns the process' exit code.

@@ -176,8 +176,9 @@ impl Volume {
             return Ok(());
         }
         Err(Refused::conflict(format!(
-            "{sessions} iSCSI initiators are logged in, and the destination serves no iSCSI: start it with \
-             --iscsi, or log them out"
+            "{sessions} iSCSI initiators are logged in, and the destination serves no iSCSI, or at an address \
+             that it does not tell: start it with --iscsi, and --iscsi-advertise where that is 0.0.0.0, or log \
+             them out"
         )))
     }
 
