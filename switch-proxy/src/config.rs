@@ -27,6 +27,10 @@ pub struct Flags {
     /// Where iSCSI initiators connect, too: HOST:PORT
     #[arg(long, value_name = "ADDR")]
     iscsi: Option<String>,
+    /// Where initiators reach the switch, if that is not where others do: HOST, or HOST:PORT where the
+    /// port is another, too
+    #[arg(long, value_name = "HOST[:PORT]")]
+    iscsi_advertise: Option<String>,
     /// Where the control API listens: HOST:PORT or unix:/path
     #[arg(long, value_name = "ADDR")]
     control: Option<String>,
@@ -74,6 +78,7 @@ pub struct Flags {
 struct File {
     listen: Option<String>,
     iscsi: Option<String>,
+    iscsi_advertise: Option<String>,
     control: Option<String>,
     state: Option<PathBuf>,
     #[serde(default)]
@@ -104,6 +109,8 @@ pub struct Config {
     pub listen: Address,
     /// Where initiators connect, if they can.
     pub iscsi: Option<Address>,
+    /// Where they reach the switch, if that is not where others do: HOST or HOST:PORT.
+    pub iscsi_advertise: Option<String>,
     /// Where the control API listens.
     pub control: ListenAddress,
     /// Folder of the journal.
@@ -149,6 +156,7 @@ impl Config {
         Ok(Self {
             listen: listen.parse().context("--listen")?,
             iscsi: iscsi.map(|address| address.parse()).transpose().context("--iscsi")?,
+            iscsi_advertise: flags.iscsi_advertise.or(file.iscsi_advertise),
             control: control.parse().context("--control")?,
             state,
             routes: RouteSpec::all(&routes)?,

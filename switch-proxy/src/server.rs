@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use blockferry_control::api::{PartyAddress, ProgramStatus};
 use blockferry_control::{BearerToken, ControlServer, ListenAddress};
+use blockferry_iscsi::PortalAddress;
+use blockferry_iscsi_session::Advertised;
 use blockferry_nbd_session::{NbdUri, serve_all};
 use blockferry_net::{Address, Limits, Listener, Threads};
 use tokio::time::{sleep, timeout};
@@ -41,13 +43,32 @@ pub struct Switch {
     door: Door,
     listen: Address,
     /// For initiators.
-    portal: Option<Listener>,
+    portal: Option<PortalDoor>,
     control: ControlServer,
     routes: Arc<Routes>,
     program: ProgramStatus,
     keeper: Option<KeeperStatus>,
     limits: Arc<Limits>,
     client_timeout: Duration,
+}
+
+/// Where initiators come from.
+struct PortalDoor {
+    listener: Listener,
+    /// What those are told who look for targets; where they have come already without it.
+    told: Option<PortalAddress>,
+    /// What everybody else is told, if it is known.
+    reached_at: Option<PortalAddress>,
+}
+
+impl PortalDoor {
+    fn new(listener: Listener, config: &Config) -> Result<Self> {
+        let (portal, host) = (config.iscsi_advertise.as_deref(), config.advertise.as_deref());
+        let advertised = Advertised { portal, host };
+        let told = advertised.portal(listener.address())?;
+        let reached_at = advertised.destination(listener.address())?;
+        Ok(Self { listener, told, reached_at })
+    }
 }
 
 /// Where clients come from.
@@ -166,13 +187,14 @@ impl Door {
 }
 
 async fn serve_initiators(
-    listener: Option<Listener>,
+    door: Option<PortalDoor>,
     threads: Arc<Threads>,
     routes: Arc<Routes>,
     shutdown: &CancellationToken,
 ) {
-    let Some(listener) = listener else { return };
-    Portal::serve(listener, threads, routes, Arc::default(), shutdown.clone()).await;
+    let Some(PortalDoor { listener, told, .. }) = door else { return };
+    let portal = Portal::new(routes, told, shutdown.clone());
+    portal.serve(listener, threads).await;
 }
 
 /// What cannot be answered in time is cut, since its volume is away, or left to the next process.
@@ -257,7 +279,8 @@ impl Opened {
     ) -> Result<Switch> {
         let Self { control, portal, token, ledger, records } = self;
         warn_of_strangers(&listen);
-        let iscsi = portal.as_ref().map(Listener::address);
+        let portal = portal.map(|listener| PortalDoor::new(listener, config)).transpose()?;
+        let iscsi = portal.as_ref().and_then(|door| door.reached_at.clone());
         let program = program(config, &listen, iscsi, control.address())?;
         let address = program.address.control.parse().context("this switch's own address")?;
         let routes = Arc::new(Routes::new(records, address, ledger, OwnerQuery::new(token)));
@@ -279,7 +302,7 @@ impl Opened {
 fn program(
     config: &Config,
     clients: &Address,
-    iscsi: Option<&Address>,
+    iscsi: Option<PortalAddress>,
     control: &ListenAddress,
 ) -> Result<ProgramStatus> {
     let advertise = config.advertise.as_deref();
@@ -295,7 +318,7 @@ fn program(
         address: PartyAddress {
             nbd: NbdUri { address, export: String::new() }.to_string(),
             control: control.to_string(),
-            iscsi: iscsi.map(|portal| portal.advertised(advertise).to_string()),
+            iscsi: iscsi.map(|portal| portal.to_string()),
         },
     })
 }

@@ -83,6 +83,7 @@ async fn d1_6_a_kernel_that_is_sent_to_the_destination_keeps_its_mounted_ext4_on
 async fn a_kernel_behind_the_switch_keeps_its_mounted_ext4_on_iscsi_though_the_source_dies() {
     Guest::prepare().await;
     let spec = ClusterSpec::new().with_disks().with_portal_at_switch();
+    let spec = spec.switch_with(format!("--iscsi-advertise={}", Guest::HOST));
     let mut cluster = spec.random(96).await;
     let mut guest = Way::switch(&cluster).await.boot(&cluster);
     moves_below(&cluster, &mut guest).await;

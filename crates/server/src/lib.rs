@@ -10,7 +10,6 @@ mod cli;
 mod exports;
 mod iscsi;
 mod metrics;
-mod portals;
 mod prepared;
 mod program;
 mod receive;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blockferry_iscsi::{Chap, Inquiry, IscsiName, Pdu, Refusal, TargetEntry};
+use blockferry_iscsi::{Chap, Inquiry, IscsiName, Pdu, PortalAddress, Refusal, TargetEntry};
 use blockferry_iscsi_session::{
-    Arrival, Handed, LoginEnd, Opened, Sessions, Targets, serve_arrival, target_of,
+    Arrival, Handed, LoginEnd, Opened, PORTAL_GROUP, Sessions, Targets, serve_arrival, target_of,
 };
 use blockferry_net::{Limits, Listener, Stream, Threads};
 use futures_util::FutureExt;
@@ -34,26 +34,28 @@ pub(crate) struct Portal {
     /// Those that only look for targets.
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
+    /// What those are told who look for targets; where they have come already without it.
+    told: Option<PortalAddress>,
     shutdown: CancellationToken,
 }
 
 impl Portal {
-    /// Serves initiators until `shutdown` is cancelled, which ends their connections: they log in again
+    /// A portal until `shutdown` is cancelled, which ends the initiators' connections: they log in again
     /// at whoever serves next.
-    pub(crate) async fn serve(
-        listener: Listener,
-        threads: Arc<Threads>,
+    pub(crate) fn new(
         routes: Arc<Routes>,
-        limits: Arc<Limits>,
+        told: Option<PortalAddress>,
         shutdown: CancellationToken,
-    ) {
+    ) -> Self {
+        let (sessions, limits) = Default::default();
+        Self { routes, sessions, limits, told, shutdown }
+    }
+
+    /// Serves whoever comes.
+    pub(crate) async fn serve(self, listener: Listener, threads: Arc<Threads>) {
         listener.announce("iSCSI");
-        let (sessions, bounds, end) = (Arc::default(), Arc::clone(&limits), shutdown.clone());
-        let portal = Self { routes, sessions, limits, shutdown };
-        let serving = move |stream| {
-            let portal = portal.clone();
-            async move { portal.attend(stream).await }
-        };
+        let (bounds, end) = (Arc::clone(&self.limits), self.shutdown.clone());
+        let serving = move |stream| self.clone().attend(stream);
         listener.run(threads, bounds, end, serving).await;
     }
 
@@ -73,7 +75,7 @@ impl Portal {
         stream.tune()?;
         let arrival = Arrival::greet(stream, &self.limits, &self.shutdown).await?;
         let Some(target) = &arrival.who().target else {
-            let targets = Arc::new(RouteTargets(self.routes));
+            let targets = Arc::new(RouteTargets { routes: self.routes, told: self.told });
             serve_arrival(arrival, targets, self.sessions, self.limits, self.shutdown).await;
             return Ok(());
         };
@@ -145,13 +147,17 @@ async fn owner(route: &Arc<Route>, said: &[Pdu]) -> Result<Upstream, NoUpstream>
 }
 
 /// The routes as targets. Nobody has a session with one here.
-struct RouteTargets(Arc<Routes>);
+struct RouteTargets {
+    routes: Arc<Routes>,
+    told: Option<PortalAddress>,
+}
 
 impl Targets for RouteTargets {
     fn list(&self, _: &IscsiName) -> Vec<TargetEntry> {
-        let routes = self.0.all();
+        let routes = self.routes.all();
         let named = routes.iter().filter_map(|route| target_of(route.name()));
-        named.map(|name| TargetEntry { name, portals: Vec::new() }).collect()
+        let portals: Vec<_> = self.told.iter().map(|at| (at.clone(), PORTAL_GROUP)).collect();
+        named.map(|name| TargetEntry { name, portals: portals.clone() }).collect()
     }
 
     fn admit(&self, who: &Inquiry) -> Result<Option<Chap>, Refusal> {

@@ -1,16 +1,25 @@
 //! Where initiators reach this program: what they are told who look for targets, or are sent here.
 
-use anyhow::{Context as _, Result};
-use blockferry_iscsi::PortalAddress;
+use blockferry_iscsi::{BadAddress, PortalAddress};
 use blockferry_net::Address;
+
+/// A flag that names no portal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{flag} {name:?}: {source}")]
+pub struct BadPortal {
+    flag: &'static str,
+    name: String,
+    #[source]
+    source: BadAddress,
+}
 
 /// The names by which others reach a program that listens for initiators.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Advertised<'a> {
+pub struct Advertised<'a> {
     /// `--iscsi-advertise`: HOST or HOST:PORT.
-    pub(crate) portal: Option<&'a str>,
+    pub portal: Option<&'a str>,
     /// `--advertise`, where initiators have no name of their own for it.
-    pub(crate) host: Option<&'a str>,
+    pub host: Option<&'a str>,
 }
 
 impl Advertised<'_> {
@@ -18,14 +27,17 @@ impl Advertised<'_> {
     ///
     /// # Errors
     /// When it cannot be one.
-    pub(crate) fn portal(self, bound: &Address) -> Result<Option<PortalAddress>> {
+    pub fn portal(self, bound: &Address) -> Result<Option<PortalAddress>, BadPortal> {
         let Address::Tcp(_, port) = bound else { return Ok(None) };
         let named = match (self.portal, self.host) {
             (Some(portal), _) => {
                 let host_alone = PortalAddress::new(portal, *port);
-                Some(host_alone.or_else(|_| portal.parse()).context("--iscsi-advertise")?)
+                let named = host_alone.or_else(|_| portal.parse());
+                Some(named.map_err(bad("--iscsi-advertise", portal))?)
             }
-            (None, Some(host)) => Some(PortalAddress::new(host, *port).context("--advertise")?),
+            (None, Some(host)) => {
+                Some(PortalAddress::new(host, *port).map_err(bad("--advertise", host))?)
+            }
             (None, None) => None,
         };
         Ok(named)
@@ -35,14 +47,19 @@ impl Advertised<'_> {
     ///
     /// # Errors
     /// When the flags name what cannot be a portal.
-    pub(crate) fn destination(self, bound: &Address) -> Result<Option<PortalAddress>> {
+    pub fn destination(self, bound: &Address) -> Result<Option<PortalAddress>, BadPortal> {
         Ok(match (self.portal(bound)?, bound) {
             (None, Address::Tcp(host, port)) if !is_any(host) => {
-                Some(PortalAddress::new(host, *port).context("--iscsi")?)
+                Some(PortalAddress::new(host, *port).map_err(bad("--iscsi", host))?)
             }
             (named, _) => named,
         })
     }
+}
+
+fn bad(flag: &'static str, name: &str) -> impl FnOnce(BadAddress) -> BadPortal {
+    let name = name.to_owned();
+    move |source| BadPortal { flag, name, source }
 }
 
 /// Whether it stands for every address of this machine, and for none elsewhere.
@@ -91,7 +108,7 @@ mod tests {
         for portal in ["", "a b", "disks:port", "disks:1:2"] {
             let bad = Advertised { portal: Some(portal), host: None };
             let refused = bad.destination(&"192.0.2.1:3260".parse().unwrap()).unwrap_err();
-            assert!(format!("{refused:#}").starts_with("--iscsi-advertise"), "{refused:#}");
+            assert!(format!("{refused}").starts_with("--iscsi-advertise"), "{refused}");
         }
     }
 }
