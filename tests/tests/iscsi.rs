@@ -19,21 +19,11 @@ const SUITE_MAX: Duration = Duration::from_secs(170);
 /// Source and destination serve iSCSI, too.
 async fn with_disks(change: impl FnOnce(ClusterSpec) -> ClusterSpec) -> Cluster {
     let spec = ClusterSpec::new()
-        .source(|source| source.with("--iscsi").with("127.0.0.1:0"))
-        .destination(|destination| destination.with("--iscsi").with("127.0.0.1:0"));
+        .source(|source| source.on_iscsi("127.0.0.1"))
+        .destination(|destination| destination.on_iscsi("127.0.0.1"));
     let spec = change(spec);
     sparse(&spec.file(), SIZE, [(0, 1 << 20)]);
     spec.with_file().await
-}
-
-/// Where a storage program serves iSCSI.
-async fn portal(storage: &Storage) -> String {
-    let line = until("the portal's address", async || {
-        storage.process.log().into_iter().find(|line| line.contains("serving iSCSI"))
-    });
-    let line = line.await;
-    let address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
-    address.expect("an address").to_owned()
 }
 
 /// The volume's disk at a portal, for `account`, which is empty or `NAME%SECRET@`.
@@ -60,20 +50,20 @@ async fn passes_the_suite(portal: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_conformance_suite_of_libiscsi_finds_no_failure_in_a_volume() {
     let cluster = with_disks(|spec| spec).await;
-    passes_the_suite(&portal(&cluster.source).await).await;
+    passes_the_suite(cluster.source.portal()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_conformance_suite_of_libiscsi_finds_no_failure_in_a_volume_that_has_moved() {
     let cluster = with_disks(|spec| spec).await;
     cluster.migrate(&[]).await;
-    passes_the_suite(&portal(&cluster.destination).await).await;
+    passes_the_suite(cluster.destination.portal()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_initiator_goes_on_where_its_volume_has_gone() {
     let cluster = with_disks(|spec| spec).await;
-    let from = portal(&cluster.source).await;
+    let from = cluster.source.portal();
     let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(&from, "")]);
     until("the initiator reads", async || {
         cluster
@@ -98,7 +88,7 @@ async fn an_initiator_goes_on_where_its_volume_has_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_stays_the_same_disk_wherever_its_volume_goes() {
     let cluster = with_disks(|spec| spec).await;
-    let (from, to) = (portal(&cluster.source).await, portal(&cluster.destination).await);
+    let (from, to) = (cluster.source.portal(), cluster.destination.portal());
     let pages = async |portal: &str| {
         let mut pages = Vec::new();
         for page in ["128", "131"] {
@@ -116,7 +106,7 @@ async fn a_disk_stays_the_same_disk_wherever_its_volume_goes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn write_protection_that_an_initiator_sets_binds_nbd_clients_and_moves_with_the_volume() {
     let cluster = with_disks(|spec| spec).await;
-    let (from, to) = (portal(&cluster.source).await, portal(&cluster.destination).await);
+    let (from, to) = (cluster.source.portal(), cluster.destination.portal());
     let client = connect(&cluster.uri()).await;
     write(&client, 0, vec![1; 512]).await.expect("a write");
     let protected = iscsi("iscsi-swp", &["--swp=on", &disk(&from, "")]).await;
@@ -141,7 +131,7 @@ async fn an_initiator_without_the_secret_is_not_let_in() {
         spec.source(|source| source.with("--iscsi-accounts").with(file.display().to_string()))
     })
     .await;
-    let portal = portal(&cluster.source).await;
+    let portal = cluster.source.portal();
     let inquire =
         async |account: &str| iscsi("iscsi-inq", &[&disk(&portal, account)]).await.success;
     assert!(inquire("user%correct-horse-battery@").await);
@@ -152,10 +142,10 @@ async fn an_initiator_without_the_secret_is_not_let_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_volume_leaves_its_initiators_for_where_nobody_serves_them() {
-    let spec = ClusterSpec::new().source(|source| source.with("--iscsi").with("127.0.0.1:0"));
+    let spec = ClusterSpec::new().source(|source| source.on_iscsi("127.0.0.1"));
     sparse(&spec.file(), SIZE, [(0, 1 << 20)]);
     let cluster = spec.with_file().await;
-    let from = portal(&cluster.source).await;
+    let from = cluster.source.portal();
     let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(&from, "")]);
     until("the initiator reads", async || {
         let log = cluster.source.process.log();

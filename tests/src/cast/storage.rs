@@ -25,6 +25,8 @@ pub struct StorageSpec {
     pub nbd: String,
     /// `--control`.
     pub control: String,
+    /// `--iscsi`.
+    pub iscsi: Option<String>,
     /// `--state`.
     pub state: PathBuf,
     /// `--pool`.
@@ -49,6 +51,7 @@ impl StorageSpec {
             program,
             nbd: format!("unix:{}", folder.join("nbd").display()),
             control: format!("unix:{}", folder.join("control").display()),
+            iscsi: None,
             state: folder.join("state"),
             pool: Some(folder.join("pool")),
             volumes: Vec::new(),
@@ -64,6 +67,14 @@ impl StorageSpec {
     pub fn on_tcp(mut self) -> Self {
         self.nbd = "127.0.0.1:0".to_owned();
         self.control = "127.0.0.1:0".to_owned();
+        self
+    }
+
+    /// Serves iSCSI, too, on a free port of an address of the loopback network: `127.0.0.1`, or one where
+    /// nobody else takes the port while the program is dead.
+    #[must_use]
+    pub fn on_iscsi(mut self, host: &str) -> Self {
+        self.iscsi = Some(format!("{host}:0"));
         self
     }
 
@@ -127,6 +138,9 @@ impl StorageSpec {
         self.token_file.iter().for_each(|file| {
             command.arg("--token-file").arg(file);
         });
+        self.iscsi.iter().for_each(|address| {
+            command.args(["--iscsi", address]);
+        });
         command.args(&self.more);
         command
     }
@@ -156,6 +170,9 @@ impl Storage {
         let mut process = Process::start(spec.program, &mut spec.command());
         spec.nbd = bound(&process.logged_or_ended("serving NBD").await?);
         spec.control = bound(&process.logged_or_ended("control API listens").await?);
+        if let Some(address) = &mut spec.iscsi {
+            *address = bound(&process.logged_or_ended("serving iSCSI").await?);
+        }
         Ok(Self { spec, process })
     }
 
@@ -183,6 +200,14 @@ impl Storage {
     /// Where it serves NBD.
     pub fn address(&self) -> Address {
         self.spec.nbd.parse().expect("a data address")
+    }
+
+    /// Where it serves iSCSI.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn portal(&self) -> &str {
+        self.spec.iscsi.as_deref().expect("a program that serves iSCSI")
     }
 
     /// The URI of an export.
