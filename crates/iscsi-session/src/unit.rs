@@ -321,7 +321,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_session_left_behind_that_has_ended_is_not_kept_behind_a_hush_nor_after_a_move() {
+    async fn what_a_session_left_behind_that_has_ended_is_not_kept_behind_a_hush_nor_after_a_move()
+    {
         let (unit, mut kept) = unit();
         let (one, other) = (join(&unit, "iqn.a:one"), join(&unit, "iqn.a:other"));
         drop(one.settle(Vec::new(), true));

@@ -212,12 +212,12 @@ async fn count(
 async fn register(initiator: Arc<Initiator>, number: usize, stop: Arc<AtomicBool>) -> Result<Done> {
     let (mut last, mut more) = (0, 0);
     while more < LAST {
-        last += 1;
-        good(&initiator, Command::register(key(number, last))).await?;
         let keys = keys_of(&initiator).await?;
         let own: Vec<_> =
             keys.iter().filter(|other| *other >> 32 == key(number, 0) >> 32).collect();
         ensure!(own == [&key(number, last)], "initiator {number} has {own:x?} instead of {last:x}");
+        last += 1;
+        good(&initiator, Command::register(key(number, last))).await?;
         more += u64::from(stop.load(Ordering::Relaxed));
         tokio::time::sleep(KEY).await;
     }

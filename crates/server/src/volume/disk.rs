@@ -128,7 +128,8 @@ impl Volume {
 
     /// Makes what the volume is as a disk durable at the destination.
     pub(super) async fn send_disk(&self, outgoing: &Outgoing) -> Step<()> {
-        let Some(DiskRecord { uuid, serial, state }) = self.state().disk else { return Ok(()) };
+        let known = self.state().disk.filter(|_| !self.faults().forget_disk);
+        let Some(DiskRecord { uuid, serial, state }) = known else { return Ok(()) };
         let request = DiskRequest {
             migration: outgoing.migration.to_string(),
             token: outgoing.token.to_string(),
