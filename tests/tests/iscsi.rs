@@ -6,8 +6,7 @@ use std::time::Duration;
 use blockferry_block::{Extent, GIB};
 use blockferry_control::api::VolumeRole;
 use blockferry_tests::cast::{
-    Cluster, ClusterSpec, Process, Script, Storage, VOLUME, connect, read, run_tool, sparse, until,
-    write,
+    Cluster, ClusterSpec, Process, Script, VOLUME, connect, read, run_tool, sparse, until, write,
 };
 
 /// Size of the disk; the suite skips much on smaller ones.
@@ -64,7 +63,7 @@ async fn the_conformance_suite_of_libiscsi_finds_no_failure_in_a_volume_that_has
 async fn an_initiator_goes_on_where_its_volume_has_gone() {
     let cluster = with_disks(|spec| spec).await;
     let from = cluster.source.portal();
-    let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(&from, "")]);
+    let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(from, "")]);
     until("the initiator reads", async || {
         cluster
             .source
@@ -98,9 +97,9 @@ async fn a_disk_stays_the_same_disk_wherever_its_volume_goes() {
         }
         pages
     };
-    let before = pages(&from).await;
+    let before = pages(from).await;
     cluster.migrate(&[]).await;
-    assert_eq!(pages(&to).await, before);
+    assert_eq!(pages(to).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +108,7 @@ async fn write_protection_that_an_initiator_sets_binds_nbd_clients_and_moves_wit
     let (from, to) = (cluster.source.portal(), cluster.destination.portal());
     let client = connect(&cluster.uri()).await;
     write(&client, 0, vec![1; 512]).await.expect("a write");
-    let protected = iscsi("iscsi-swp", &["--swp=on", &disk(&from, "")]).await;
+    let protected = iscsi("iscsi-swp", &["--swp=on", &disk(from, "")]).await;
     assert!(protected.success, "{}", protected.err);
     write(&client, 0, vec![2; 512]).await.expect_err("a write to a protected volume");
     cluster.migrate(&[]).await;
@@ -117,7 +116,7 @@ async fn write_protection_that_an_initiator_sets_binds_nbd_clients_and_moves_wit
     write(&client, 0, vec![3; 512]).await.expect_err("a write to a protected volume");
     let found = read(&client, Extent::between(0, 512)).await.expect("a read");
     assert_eq!(found, vec![1; 512]);
-    let allowed = iscsi("iscsi-swp", &["--swp=off", &disk(&to, "")]).await;
+    let allowed = iscsi("iscsi-swp", &["--swp=off", &disk(to, "")]).await;
     assert!(allowed.success, "{}", allowed.err);
     write(&client, 0, vec![4; 512]).await.expect("a write");
 }
@@ -132,8 +131,7 @@ async fn an_initiator_without_the_secret_is_not_let_in() {
     })
     .await;
     let portal = cluster.source.portal();
-    let inquire =
-        async |account: &str| iscsi("iscsi-inq", &[&disk(&portal, account)]).await.success;
+    let inquire = async |account: &str| iscsi("iscsi-inq", &[&disk(portal, account)]).await.success;
     assert!(inquire("user%correct-horse-battery@").await);
     assert!(!inquire("user%wrong-horse-battery@").await);
     assert!(!inquire("other%correct-horse-battery@").await);
@@ -146,7 +144,7 @@ async fn no_volume_leaves_its_initiators_for_where_nobody_serves_them() {
     sparse(&spec.file(), SIZE, [(0, 1 << 20)]);
     let cluster = spec.with_file().await;
     let from = cluster.source.portal();
-    let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(&from, "")]);
+    let mut reading = beside("iscsi-perf", &["-m", "16", "-b", "8", "-r", &disk(from, "")]);
     until("the initiator reads", async || {
         let log = cluster.source.process.log();
         log.into_iter().find(|line| line.contains("an initiator logged in"))

@@ -195,8 +195,8 @@ impl DestinationProgram {
     }
 
     async fn request(&self, connection: ConnectionId, request: Request) -> Reply {
-        let unit = self.unit.borrow().clone();
-        if let (Some(unit), Some(volume)) = (unit, self.owner.borrow().clone())
+        let (unit, owner) = (self.unit.borrow().clone(), self.owner.borrow().clone());
+        if let (Some(unit), Some(volume)) = (unit, owner)
             && unit.knows(connection)
         {
             return match unit.begin(connection).await {

@@ -69,12 +69,16 @@ fn initiators_see_one_register_a_block_whatever_controllers_take_over() {
 #[test]
 fn i13_an_ended_session_that_goes_on_executing_is_seen() {
     shows(Mutation::EndedSessionExecutes, Trouble::None, |seed, plan| {
-        plan.weather.late_max = 3 * SECOND;
-        let (a, b) = (Host::Clients, Host::Source);
-        let moment = Moment::After("login", 4 + seed % 3, 1 + 200 * (seed % 40));
-        let stall = Fault::Stall { a, b, percent: 100, length: 300 * MILLIS };
-        plan.faults =
-            vec![(moment, stall), (moment.later(2 * MILLIS), Fault::Break { a, b, percent: 100 })];
+        plan.weather.late_max = SECOND;
+        let between = |a, b, length| Fault::Stall { a, b, percent: 100, length };
+        let (clients, source) = (Host::Clients, Host::Source);
+        let moment = Moment::After("login", INITIATORS, MILLIS * (1 + seed % 40));
+        plan.faults = vec![
+            // What comes late must not find the volume elsewhere.
+            (Moment::After("copied", 1, 0), between(Host::Controller, source, 2 * SECOND)),
+            (moment, between(clients, source, 100 * MILLIS)),
+            (moment.later(2 * MILLIS), Fault::Break { a: clients, b: source, percent: 100 }),
+        ];
     });
 }
 
@@ -85,7 +89,11 @@ fn i15_a_commit_that_does_not_wait_for_initiators_is_seen() {
 
 #[test]
 fn i15_a_source_that_takes_initiators_in_after_its_commit_is_seen() {
-    shows(Mutation::LoginAfterCommit, Trouble::Network, |_, _| {});
+    shows(Mutation::LoginAfterCommit, Trouble::None, |seed, plan| {
+        let moment = Moment::After("committed", 1, 20 * MILLIS + 500 * (seed % 40));
+        let crash = Fault::Crash { host: Host::Source, power: false, down: 2 * SECOND };
+        plan.faults = vec![(moment, crash)];
+    });
 }
 
 #[test]
