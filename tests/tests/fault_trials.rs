@@ -14,10 +14,11 @@ use blockferry_tests::trials::{Bounds, Setting, Trial, run_all};
 /// Trials at the same time: they wait more than they work.
 const JOBS: usize = 3;
 
-/// Migrations that come to every label: in peace, by a switch that nobody told, after an abort, after
+/// Migrations that come to every label: in peace, by NBD clients and by initiators, by a switch that nobody told, after an abort, after
 /// a source died, and after a destination did not answer.
-const COURSES: [&str; 5] = [
+const COURSES: [&str; 6] = [
     "x4",
+    "x4 iscsi",
     "x4 untold",
     "x1 aborted",
     "source/source.client.answering/9/kill x1",
@@ -162,15 +163,53 @@ fn kills_at_system_calls_lose_nothing() {
     ]);
 }
 
+/// They log in again, and send again what was not answered.
 #[test]
-fn a_trial_finds_a_source_that_skips_the_mirror() {
-    let trial: Trial = "x4".parse().expect("a trial");
+fn initiators_lose_nothing_whatever_is_killed_stopped_or_cut_off() {
+    run(&[
+        "source/source.disk.identified/1/kill x1 iscsi",
+        "source/storage.disk.recorded/3/kill x4 seed=1 iscsi",
+        "source/source.disk.hushed/1/kill x4 seed=2 iscsi",
+        "source/source.commit.recorded/1/kill x4 seed=3 iscsi",
+        "source/source.disk.leaving/1/stop x4 seed=4 iscsi",
+        "source/source.mirror.applied/3/kill x4 seed=5 iscsi",
+        "source/source.disk.redirecting/1/reset x4 seed=6 iscsi",
+        "source/source.commit.begun/1/silence x4 seed=7 iscsi",
+        "destination/destination.disk.recorded/1/kill x4 seed=8 iscsi",
+        "destination/destination.disk.taken-over/1/kill x4 seed=9 iscsi",
+        "destination/storage.disk.recorded/2/kill x4 seed=10 iscsi",
+        "destination/destination.disk.asked/1/torn x4 seed=11 iscsi",
+        "destination/storage.disk.opened/1/silence x4 seed=12 iscsi",
+        "controller/controller.commit.answered/1/kill x4 seed=13 iscsi",
+        "source/writev/80/kill x4 seed=14 iscsi",
+        "destination/fdatasync/4/kill x4 seed=15 iscsi",
+    ]);
+}
+
+/// What a trial says that finds this fault of the storage programs.
+fn found(trial: &str, fault: &str) -> String {
+    let trial: Trial = trial.parse().expect("a trial");
     let folder = tempfile::tempdir().expect("a folder");
     let logs = folder.path().to_owned();
-    let setting = Setting { logs, seed_fault: Some("skip-mirror".to_owned()), ..setting() };
+    let setting = Setting { logs, seed_fault: Some(fault.to_owned()), ..setting() };
     let bounds = Bounds { jobs: 1, time: Duration::MAX };
     let mut found = None;
     run_all(&[trial], &setting, bounds, |verdict| found = verdict.result.clone().err());
-    let found = found.expect("lost writes were not found");
-    assert!(found.contains("the load"), "found, but not by the load's reads: {found}");
+    found.unwrap_or_else(|| panic!("{fault} was not found"))
+}
+
+#[test]
+fn a_trial_finds_a_source_that_skips_the_mirror() {
+    for trial in ["x4", "x4 iscsi"] {
+        let found = found(trial, "skip-mirror");
+        let by_reads = found.contains("the load") || found.contains("cell");
+        assert!(by_reads, "found, but not by what is read: {found}");
+    }
+}
+
+#[test]
+fn a_trial_finds_a_destination_that_is_not_told_of_the_disk() {
+    let found = found("x4 iscsi", "forget-disk");
+    let by_state = found.contains("initiator") || found.contains("reservation");
+    assert!(by_state, "found, but not by what initiators have set: {found}");
 }

@@ -22,7 +22,7 @@ pub struct Unit {
     shared: Mutex<Shared>,
     keep: Box<dyn KeepState>,
     /// Whose state is being kept comes first.
-    keeping: tokio::sync::Mutex<()>,
+    keeping: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Shared {
@@ -56,8 +56,14 @@ pub(crate) enum Order {
     Leave,
 }
 
-/// No session begins a command until this is dropped, or the sessions have left.
-pub struct Hushed(Arc<Unit>);
+/// No session begins a command, and no state is kept, until this is dropped, or the sessions have left.
+pub struct Hushed {
+    hush: Hush,
+    _keeping: tokio::sync::OwnedMutexGuard<()>,
+}
+
+/// Ends a hush when it is dropped, also one that is waited for in vain.
+struct Hush(Arc<Unit>);
 
 /// A session's part in a unit; it ends when this is dropped.
 pub(crate) struct Membership {
@@ -104,16 +110,24 @@ impl Unit {
     /// Ends when the state is kept, as it is now or later.
     async fn keep(&self) -> Result<(), Failure> {
         let _first = self.keeping.lock().await;
-        let state = self.with(|unit| unit.state());
+        let state = {
+            let shared = self.lock();
+            if shared.has_left {
+                return Err(left());
+            }
+            shared.unit.state()
+        };
         self.keep.keep(state).await
     }
 
-    /// Ends when no session has a command under way; none begins before the end of what is given.
+    /// Ends when no session has a command under way, and no state is being kept, also for none that has
+    /// ended; neither begins before the end of what is given.
     pub async fn hush(self: &Arc<Self>) -> Hushed {
-        let hushed = Hushed(Arc::clone(self));
+        let hush = Hush(Arc::clone(self));
         self.lock().is_hushed = true;
         self.order(|_| true, Order::Hush).await;
-        hushed
+        let keeping = Arc::clone(&self.keeping).lock_owned().await;
+        Hushed { hush, _keeping: keeping }
     }
 
     /// Has sessions do something, and waits until they have.
@@ -139,13 +153,13 @@ impl Unit {
 impl Hushed {
     /// The volume has moved: every session asks its initiator to log out, also one that begins now.
     pub fn leave(self) {
-        let mut shared = self.0.lock();
+        let mut shared = self.hush.0.lock();
         shared.has_left = true;
         shared.sessions.values().for_each(|mailbox| mailbox.put(Order::Leave));
     }
 }
 
-impl Drop for Hushed {
+impl Drop for Hush {
     fn drop(&mut self) {
         let mut shared = self.0.lock();
         if shared.has_left {
@@ -240,6 +254,10 @@ impl Membership {
     }
 }
 
+fn left() -> Failure {
+    Failure::new(Errno::Shutdown, "the volume has moved; log in again")
+}
+
 fn ended() -> Failure {
     Failure::new(Errno::Shutdown, "the program ends")
 }
@@ -300,6 +318,26 @@ mod tests {
         let (one, other) = (join(&unit, "iqn.a:one"), join(&unit, "iqn.a:other"));
         drop(one.settle(vec![other.nexus], true));
         assert_eq!(kept.recv().await, Some(unit.with(|unit| unit.state())));
+    }
+
+    #[tokio::test]
+    async fn what_a_session_left_behind_that_has_ended_is_not_kept_behind_a_hush_nor_after_a_move()
+    {
+        let (unit, mut kept) = unit();
+        let (one, other) = (join(&unit, "iqn.a:one"), join(&unit, "iqn.a:other"));
+        drop(one.settle(Vec::new(), true));
+        drop((one, other));
+        let hushed = unit.hush().await;
+        tokio::task::yield_now().await;
+        assert!(kept.try_recv().is_err(), "a state was kept behind a hush");
+        drop(hushed);
+        assert!(kept.recv().await.is_some(), "a state was not kept though the volume stays");
+        let one = join(&unit, "iqn.a:one");
+        drop(one.settle(Vec::new(), true));
+        drop(one);
+        unit.hush().await.leave();
+        drop(unit);
+        assert_eq!(kept.recv().await, None, "a state was kept though the volume has left");
     }
 
     #[tokio::test]

@@ -3,6 +3,10 @@
 
 /// Every label, about in the order in which a migration comes to them.
 pub const LABELS: &[&str] = &[
+    // A disk of initiators, whenever they come.
+    "source.disk.identified",
+    "storage.disk.opened",
+    "storage.disk.recorded",
     // Begin.
     "controller.preflight.done",
     "destination.receive.asked",
@@ -83,10 +87,17 @@ pub const LABELS: &[&str] = &[
     "destination.ready.recorded",
     "destination.ready.answering",
     "controller.ready.answered",
+    // What the destination has to know of a disk.
+    "source.disk.sending",
+    "destination.disk.asked",
+    "destination.disk.recorded",
+    "source.disk.sent",
     // Commit.
     "source.commit.asked",
+    "source.disk.hushed",
     "source.commit.begun",
     "source.commit.recorded",
+    "source.disk.leaving",
     "source.commit.forwarding",
     "controller.commit.answered",
     "source.forward.sending",
@@ -95,8 +106,10 @@ pub const LABELS: &[&str] = &[
     // Own.
     "destination.own.begun",
     "destination.own.recorded",
+    "destination.disk.taken-over",
     "destination.own.owner",
     "controller.own.answered",
+    "source.disk.redirecting",
     "destination.arrangement.sending",
     "destination.arrangement.taken",
     // Cutover.

@@ -17,4 +17,6 @@ pub struct Faults {
     pub begin_unseen: bool,
     /// The destination calls durable what it has not flushed (breaks I8); only programs do.
     pub skip_flush: bool,
+    /// The destination is not told what initiators have set of a disk (breaks I8); only programs do.
+    pub forget_disk: bool,
 }

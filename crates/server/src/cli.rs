@@ -63,7 +63,7 @@ pub struct Cli {
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
     /// Commits protocol faults on purpose, for tests of checkers: claim-without-waiting,
-    /// skip-mirror, mirror-above-reserved, forget-dirty, skip-flush
+    /// skip-mirror, mirror-above-reserved, forget-dirty, skip-flush, forget-disk
     #[arg(long, hide = true, value_name = "FAULT")]
     #[serde(skip)]
     pub seed_fault: Vec<String>,
@@ -192,6 +192,7 @@ fn parse_faults(names: &[String]) -> Result<blockferry_migration::Faults> {
             "mirror-above-reserved" => faults.mirror_above_reserved = true,
             "forget-dirty" => faults.forget_dirty = true,
             "skip-flush" => faults.skip_flush = true,
+            "forget-disk" => faults.forget_disk = true,
             other => bail!("--seed-fault {other}: no such fault"),
         }
     }

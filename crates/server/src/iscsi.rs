@@ -34,6 +34,7 @@ impl VolumeTargets {
             .ok_or(Refusal::NotFound)?;
         if let Some(portal) = volume.moved_to() {
             let portal = portal.and_then(|portal| portal.parse().ok()).ok_or(Refusal::Removed)?;
+            blockferry_label::reached("source.disk.redirecting");
             return Err(self.redirects.tell(who, portal));
         }
         match volume.stage() {
@@ -76,6 +77,7 @@ impl Targets for VolumeTargets {
                     "the volume cannot be a disk");
                 Refusal::Busy
             })?;
+            blockferry_label::reached("storage.disk.opened");
             let hello = Hello { purpose: Purpose::Go, role: None, peer: Peer::Unix };
             let device = volume.connect(&hello, None).await.map_err(|_| Refusal::Busy)?;
             let device = Arc::new(device.of_initiator());

@@ -248,7 +248,8 @@ impl Clients {
         self.witness.add("operation", 1);
     }
 
-    fn extent(&self) -> Extent {
+    /// Where the next request goes.
+    pub(crate) fn extent(&self) -> Extent {
         let all = self.witness.size / BLOCK;
         self.sim.draw(|random| {
             let among = if random.one_in(3) { all } else { self.load.hot_blocks.min(all) };
@@ -302,7 +303,7 @@ impl Clients {
     }
 
     /// Waits until nothing overlaps that is not answered.
-    async fn turn(&self, extent: Extent, mode: Mode) -> Option<OpId> {
+    pub(crate) async fn turn(&self, extent: Extent, mode: Mode) -> Option<OpId> {
         if self.load.overlapping {
             return None;
         }
@@ -316,7 +317,8 @@ impl Clients {
         }
     }
 
-    fn end_turn(&self, turn: Option<OpId>) {
+    /// Others may have their turn.
+    pub(crate) fn end_turn(&self, turn: Option<OpId>) {
         if let Some(id) = turn {
             self.record.borrow_mut().erase(id);
             self.record.borrow_mut().take_granted();

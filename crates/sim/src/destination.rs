@@ -22,6 +22,7 @@ use crate::mutation::Mutation;
 use crate::network::{Answer, ConnectionId, Host, Serve};
 use crate::records::{self, Records};
 use crate::terms::Terms;
+use crate::unit::Unit;
 use crate::volume::Volume;
 use crate::witness::Witness;
 
@@ -42,6 +43,8 @@ pub struct DestinationProgram {
     witness: Rc<Witness>,
     machine: RefCell<Destination>,
     owner: RefCell<Option<Rc<Volume>>>,
+    /// The volume as a disk, once it is owned.
+    unit: RefCell<Option<Rc<Unit>>>,
     owning: Cell<bool>,
     /// Attaches, checkpoints and promises exclude one another while a record is written: an attach
     /// that answered the address of before would be contradicted by the next restart.
@@ -90,6 +93,7 @@ impl DestinationProgram {
             process,
             witness: witness.clone(),
             owner: RefCell::default(),
+            unit: RefCell::default(),
             owning: Cell::new(false),
             steps: Lock::default(),
             fences: Fences::from_records(state.iter().flat_map(records::fences)),
@@ -130,6 +134,10 @@ impl DestinationProgram {
             _ if self.gone.get() => GONE,
             Call::Open(role) => self.open(connection, role).await,
             Call::Fence(session, generation) => self.fence(session, generation).await,
+            Call::LogIn(session) => self.log_in(connection, session).await,
+            Call::Set(value) => self.set(connection, value).await,
+            Call::Value => self.value(connection).await,
+            Call::Disk { serial, state } => self.disk(serial, state).await,
             Call::Request(request) => self.request(connection, request).await,
             Call::CopyWrite(extent, content) => self.copy(connection, extent, content).await,
             Call::Attach(boot) => self.attach(boot).await,
@@ -187,6 +195,15 @@ impl DestinationProgram {
     }
 
     async fn request(&self, connection: ConnectionId, request: Request) -> Reply {
+        let (unit, owner) = (self.unit.borrow().clone(), self.owner.borrow().clone());
+        if let (Some(unit), Some(volume)) = (unit, owner)
+            && unit.knows(connection)
+        {
+            return match unit.begin(connection).await {
+                Ok((_running, key)) => volume.execute(key, request).await,
+                Err(reply) => reply,
+            };
+        }
         let role = self.roles.borrow().get(&connection).copied();
         let (session, generation) = match role {
             Some(
@@ -357,6 +374,8 @@ impl DestinationProgram {
             let disk = &self.witness.destination_disk;
             let volume = Volume::new(&self.witness, self.process, disk, machine, None);
             *self.owner.borrow_mut() = Some(volume);
+            let unit = Unit::new(&self.witness, self.records(), false);
+            *self.unit.borrow_mut() = Some(unit);
         }
     }
 }

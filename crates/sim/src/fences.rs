@@ -43,6 +43,13 @@ impl Fences {
         })
     }
 
+    /// Waits until nothing is being executed.
+    pub async fn idle(&self) {
+        while !self.running.borrow().is_empty() {
+            self.ended.wait().await;
+        }
+    }
+
     /// Waits until nothing older of the session is being executed.
     pub async fn drained(&self, session: Session, generation: Generation) {
         let older = |of: &(Session, Generation)| of.0 == session && of.1 < generation;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use blockferry_sim::mutants::{self, Hunt};
-use blockferry_sim::{Outcome, Strike, Trouble, exhaust, run};
+use blockferry_sim::{Outcome, Plan, Strike, Trouble, exhaust, run_plan};
 use clap::{Parser, ValueEnum};
 
 /// Runs the migration's state machines in seeded worlds.
@@ -33,6 +33,9 @@ struct Arguments {
     /// Whether things go wrong.
     #[arg(long, value_enum, default_value_t = Switch::On)]
     faults: Switch,
+    /// Initiators beside the other clients.
+    #[arg(long, default_value_t = 0)]
+    initiators: u64,
     /// Go on after a seed that failed.
     #[arg(long)]
     keep_going: bool,
@@ -67,7 +70,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let trouble = arguments.faults.trouble();
     if let Some(seed) = arguments.trace {
-        let failed = failure(seed, trouble, true);
+        let failed = failure(seed, trouble, arguments.initiators, true);
         return if failed.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let began = Instant::now();
@@ -79,11 +82,11 @@ fn main() -> ExitCode {
     }
     let mut failures = 0;
     for seed in arguments.from..arguments.from + arguments.seeds {
-        let Some(what) = failure(seed, trouble, false) else { continue };
+        let Some(what) = failure(seed, trouble, arguments.initiators, false) else { continue };
         failures += 1;
         println!("seed {seed}: {what}");
         if !arguments.keep_going {
-            failure(seed, trouble, true);
+            failure(seed, trouble, arguments.initiators, true);
             break;
         }
     }
@@ -127,8 +130,14 @@ fn exhaust(seed: u64, only: Option<Strike>, began: Instant) -> ExitCode {
 }
 
 /// What went wrong in a seed; a panic of a machine counts.
-fn failure(seed: u64, trouble: Trouble, traced: bool) -> Option<String> {
-    caught(traced, || run(seed, trouble, blockferry_migration::Faults::default(), traced))
+fn failure(seed: u64, trouble: Trouble, initiators: u64, traced: bool) -> Option<String> {
+    let plan = match initiators {
+        0 => Plan::of(seed, trouble),
+        count => Plan::of(seed, trouble).with_initiators(count),
+    };
+    caught(traced, || {
+        run_plan(seed, plan, trouble, blockferry_migration::Faults::default(), traced)
+    })
 }
 
 fn caught(traced: bool, run: impl FnOnce() -> Outcome) -> Option<String> {

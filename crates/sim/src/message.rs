@@ -5,7 +5,7 @@ use blockferry_block::Extent;
 use blockferry_migration::digest::{Digest, Frontier};
 use blockferry_migration::source::Missing;
 
-use crate::content::Content;
+use crate::content::{Content, Stamp};
 
 /// One client connection, whatever path it takes. Zero is the source itself: its resyncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +52,15 @@ pub enum Request {
         /// Force unit access.
         fua: bool,
     },
+    /// Write one block if it holds what is expected, in one step.
+    CompareAndWrite {
+        /// The block.
+        extent: Extent,
+        /// What it has to hold.
+        expected: Stamp,
+        /// What it holds then.
+        stamp: Stamp,
+    },
     /// Make durable what was answered before.
     Flush,
 }
@@ -65,6 +74,19 @@ pub enum Call {
     Fence(Session, Generation),
     /// A request in the role of a client, a mirror or a forward connection.
     Request(Request),
+    /// An initiator logs in: its older session at this host ends first.
+    LogIn(Session),
+    /// An initiator sets its value of the disk.
+    Set(u64),
+    /// What an initiator's value is.
+    Value,
+    /// Source to destination: what initiators have set.
+    Disk {
+        /// Grows with every change.
+        serial: u64,
+        /// All values.
+        state: String,
+    },
     /// Claims the extent and asks how much of its beginning is a hole.
     Status(Extent),
     /// Claims and reads the extent.
@@ -135,10 +157,16 @@ pub enum Reply {
     /// Done.
     Done,
     /// What was read.
-    Content(Vec<crate::content::Stamp>),
+    Content(Vec<Stamp>),
     /// The hole at an extent's beginning. A real copier sends zeroes for it; the stamps of trims
     /// travel for the sake of the checks.
-    Hole(Vec<crate::content::Stamp>),
+    Hole(Vec<Stamp>),
+    /// A block holds something else than was expected.
+    Differs(Stamp),
+    /// An initiator's value of the disk.
+    Value(u64),
+    /// The volume has moved: log in elsewhere. Nothing was begun.
+    LogOut,
     /// A mirror write reached above `W`.
     AboveReserved(u64),
     /// A copy write must begin here.

@@ -229,6 +229,7 @@ const NONE: Faults = Faults {
     unordered_updates: false,
     begin_unseen: false,
     skip_flush: false,
+    forget_disk: false,
 };
 
 /// All of them, in the catalogue's order.

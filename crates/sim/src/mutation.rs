@@ -84,6 +84,16 @@ pub enum Mutation {
     NotCompared,
     /// A new worker of the switch sends again without a fence.
     SuccessorWithoutFence,
+    /// A login is answered while commands of the older session may go on.
+    EndedSessionExecutes,
+    /// The commit does not wait for initiators' commands.
+    CommitWithoutHush,
+    /// A source that has committed goes on taking initiators in.
+    LoginAfterCommit,
+    /// The destination is not told what initiators have set.
+    DiskNotSent,
+    /// A COMPARE AND WRITE compares before it has its block for itself.
+    CompareBeforeTurn,
 }
 
 impl From<Faults> for Mutations {

@@ -25,6 +25,8 @@ pub struct Plan {
     pub read_ahead: usize,
     /// The clients.
     pub load: Load,
+    /// Initiators beside them; none unless a test says otherwise.
+    pub initiators: u64,
     /// The network.
     pub weather: Weather,
     /// The source's disk.
@@ -159,6 +161,7 @@ impl Plan {
                 hot_blocks: *random.pick(&[4, 12, 40]),
                 fua_one_in: 8,
             },
+            initiators: 0,
             weather: Weather {
                 delay_max: *random.pick(&[60, 400, 2_000]),
                 slow_one_in: if calm { 0 } else { *random.pick(&[0, 10, 100]) },
@@ -171,6 +174,17 @@ impl Plan {
             verify: trouble == Trouble::Lying,
             faults: faults(&mut random, trouble),
         }
+    }
+}
+
+impl Plan {
+    /// The same with so many initiators beside the other clients. None of them all overlaps what may have
+    /// to be sent again.
+    #[must_use]
+    pub const fn with_initiators(mut self, count: u64) -> Self {
+        self.initiators = count;
+        self.load.overlapping = false;
+        self
     }
 }
 

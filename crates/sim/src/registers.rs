@@ -56,6 +56,11 @@ impl Registers {
         self.now
     }
 
+    /// When what was not durable was lost last.
+    pub const fn restored(&self) -> Tick {
+        self.restored
+    }
+
     /// A write is about to be sent.
     pub fn begin_write(&mut self, blocks: std::ops::Range<usize>, stamp: Stamp) {
         let now = self.tick();

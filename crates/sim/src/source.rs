@@ -25,6 +25,7 @@ use crate::network::{Answer, ConnectionId, Host, Network, Serve};
 use crate::records::{self, Records};
 use crate::route::{RESYNC_KEY, Route};
 use crate::terms::Terms;
+use crate::unit::Unit;
 use crate::volume::Volume;
 use crate::witness::Witness;
 
@@ -41,6 +42,7 @@ pub struct SourceProgram {
     sessions: Cell<u64>,
     committing: Cell<bool>,
     terms: Rc<Terms>,
+    unit: Rc<Unit>,
     /// A commit and an abort exclude one another until either is durable.
     ending: Lock,
 }
@@ -92,6 +94,7 @@ impl SourceProgram {
             sessions: Cell::new(0),
             committing: Cell::new(false),
             terms,
+            unit: Unit::new(witness, &witness.source_records, state.part == Part::Forwarding),
             ending: Lock::default(),
         });
         if state.part == Part::Source || !witness.has_begun() {
@@ -115,6 +118,12 @@ impl SourceProgram {
         match call {
             Call::Open(role) => self.open(connection, role).await,
             Call::Fence(session, generation) => self.fence(session, generation).await,
+            Call::Request(request) if self.unit.knows(connection) => {
+                match self.unit.begin(connection).await {
+                    Ok((_running, key)) => self.volume.execute(key, request).await,
+                    Err(reply) => reply,
+                }
+            }
             Call::Request(request) => {
                 let of = self.roles.borrow().get(&connection).copied();
                 let Some((Role::Client(session, generation), key)) = of else {
@@ -125,6 +134,12 @@ impl SourceProgram {
                 };
                 self.volume.execute(key, request).await
             }
+            Call::LogIn(session) => self.log_in(connection, session).await,
+            Call::Set(value) => self.set(connection, value).await,
+            Call::Value => match self.unit.begin(connection).await {
+                Ok(_) => self.unit.value(connection),
+                Err(reply) => reply,
+            },
             Call::Status(extent) => self.status(connection, extent).await,
             Call::CopyRead(extent) => self.copy_read(connection, extent).await,
             Call::Inquire => self.inquire(),
@@ -154,6 +169,29 @@ impl SourceProgram {
         }
         self.roles.borrow_mut().insert(connection, (role, key));
         Reply::Done
+    }
+
+    async fn log_in(&self, connection: ConnectionId, session: Session) -> Reply {
+        self.sessions.set(self.sessions.get() + 1);
+        let key = SessionKey(self.sessions.get());
+        let Some(generation) = self.unit.log_in(connection, session, key).await else {
+            return Reply::LogOut;
+        };
+        self.route.add_session(&self.volume, key, (session, generation.client));
+        Reply::Done
+    }
+
+    /// Durable here; what the destination has not kept is sent again before the commit.
+    async fn set(&self, connection: ConnectionId, value: u64) -> Reply {
+        let _running = match self.unit.begin(connection).await {
+            Ok((running, _)) => running,
+            Err(reply) => return reply,
+        };
+        let reply = self.unit.set(self.records(), connection, value).await;
+        if self.route.epoch().is_some() {
+            self.unit.send(self.records(), &self.route.connect()).await;
+        }
+        reply
     }
 
     fn verify(&self, restart: bool) -> Reply {

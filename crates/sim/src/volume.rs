@@ -12,7 +12,7 @@ use blockferry_migration::source::{
     Answer, MirrorOutcome, PhaseName, ReadStart, SessionKey, Source, Step,
 };
 
-use crate::content::{BLOCK, Content};
+use crate::content::{BLOCK, Content, Stamp};
 use crate::disk::Disk;
 use crate::executor::{Pid, Signal, Sim};
 use crate::message::{Reply, Request};
@@ -69,6 +69,9 @@ impl Volume {
             Request::Read(extent) => self.read(session, extent).await,
             Request::Update { extent, content, fua } => {
                 self.update(session, extent, content, fua).await
+            }
+            Request::CompareAndWrite { extent, expected, stamp } => {
+                self.compare_and_write(session, extent, [expected, stamp]).await
             }
             Request::Flush => self.flush(session).await,
         }
@@ -153,6 +156,59 @@ impl Volume {
                         Answer::Done => Reply::Done,
                         Answer::LocalFailed | Answer::NotLogged => Reply::Failed,
                         Answer::Skipped => Reply::Refused("nothing to do"),
+                    };
+                }
+                Step::Wait => {}
+            }
+        }
+    }
+
+    /// An update whose content is known when its turn has come; none where the block holds something else.
+    async fn compare_and_write(
+        self: &Rc<Self>,
+        session: SessionKey,
+        extent: Extent,
+        [expected, stamp]: [Stamp; 2],
+    ) -> Reply {
+        let mut found = self.disk.peek_all(extent)[0];
+        let id = self.machine.borrow_mut().begin_update(session, extent);
+        let mirrored = Rc::new(Cell::new(false));
+        loop {
+            match self.next_step(id).await {
+                Step::Apply { mirror } => {
+                    self.witness.applied(self, id, extent, mirror);
+                    if !self.witness.breaks(Mutation::CompareBeforeTurn) {
+                        let read = self.disk.read(extent).await;
+                        found = read.map_or(Stamp::NEVER, |content| content[0]);
+                    }
+                    if found != expected {
+                        let mut machine = self.machine.borrow_mut();
+                        machine.local_done(id, true);
+                        machine.mirror_done(id, MirrorOutcome::Executed);
+                        drop(machine);
+                        self.after_change();
+                        continue;
+                    }
+                    let content: Content = Rc::new([stamp]);
+                    self.apply(id, extent, &content, false);
+                    if let Some(part) = mirror {
+                        self.mirror(id, session, part, content, &mirrored);
+                    }
+                }
+                Step::Forward => {
+                    self.witness.left(self, id);
+                    let step = Request::CompareAndWrite { extent, expected, stamp };
+                    return self.forward(session, step).await;
+                }
+                Step::Reply(_) if found != expected => {
+                    self.witness.left(self, id);
+                    return Reply::Differs(found);
+                }
+                Step::Reply(answer) => {
+                    self.witness.acknowledged(self, id, extent, mirrored.get());
+                    return match answer {
+                        Answer::Done => Reply::Done,
+                        _ => Reply::Failed,
                     };
                 }
                 Step::Wait => {}

@@ -16,6 +16,7 @@ use crate::executor::{MILLIS, Micros, Pid, SECOND, Sim};
 use crate::exhaust;
 use crate::fault::{Fault, Faults, Which};
 use crate::folder::{FileCall, Folder, Steps};
+use crate::initiator::Initiators;
 use crate::mutation::{Mutation, Mutations};
 use crate::network::{Host, Network};
 use crate::plan::{FAULTS_END, Plan, Trouble};
@@ -59,8 +60,9 @@ pub fn run_plan(
     sim.trace(|| format!("seed {seed}: {plan:?}"));
     let world = World::new(&sim, &plan, mutations.into());
     world.begin();
-    let clients = world.clients.clone();
-    let ended = sim.run(FAULTS_END + QUIET_MAX, || clients.is_finished());
+    let (clients, initiators) = (world.clients.clone(), world.initiators.clone());
+    let finished = || clients.is_finished() && initiators.is_finished();
+    let ended = sim.run(FAULTS_END + QUIET_MAX, finished);
     if !ended && sim.violation().is_none() {
         sim.violate("L3: it does not end though nothing goes wrong any more".to_owned());
     }
@@ -95,6 +97,7 @@ struct World {
     network: Rc<Network>,
     witness: Rc<Witness>,
     clients: Rc<Clients>,
+    initiators: Rc<Initiators>,
     processes: BTreeMap<Host, Rc<Cell<Option<Pid>>>>,
     intent: Cell<Intent>,
     /// The clients have come.
@@ -119,6 +122,7 @@ impl World {
         let witness = Witness::new(sim, plan.size, disks, kept, plan.load.overlapping, faults);
         let network = Network::new(sim, plan.weather);
         let clients = Clients::new(&witness, &network, plan.load);
+        let initiators = Initiators::new(&witness, &network, &clients, plan.initiators);
         let hosts = [Host::Source, Host::Destination, Host::Controller];
         Rc::new(Self {
             sim: sim.clone(),
@@ -126,6 +130,7 @@ impl World {
             network,
             witness,
             clients,
+            initiators,
             processes: hosts.into_iter().map(|host| (host, Rc::default())).collect(),
             intent: Cell::new(Intent::Migrate),
             visited: Cell::new(false),
@@ -206,6 +211,7 @@ impl World {
     fn serves(&self) {
         if !self.visited.replace(true) {
             self.clients.start();
+            self.initiators.start();
         }
     }
 

@@ -27,6 +27,9 @@ struct Flags {
     /// Runs the trials in a network of their own: programs in namespaces, over TCP; needs root
     #[arg(long)]
     net: bool,
+    /// Has iSCSI initiators put the load on
+    #[arg(long, conflicts_with = "net")]
+    iscsi: bool,
     /// Trials at the same time
     #[arg(long, default_value_t = 4)]
     jobs: usize,
@@ -98,6 +101,7 @@ fn trials(flags: &Flags, setting: &Setting) -> Result<Vec<Trial>> {
     } else if flags.calls.is_empty() || flags.labels {
         trials.extend(matrix::matrix(flags.seed));
     }
+    trials.iter_mut().for_each(|trial| trial.iscsi |= flags.iscsi);
     matrix::shuffle(&mut trials, flags.seed);
     Ok(trials)
 }

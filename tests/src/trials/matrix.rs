@@ -9,7 +9,7 @@ use super::trial::{Blow, Fault, Party, Point, Trial};
 const CONNECTIONS: [usize; 2] = [1, 4];
 
 /// Labels that are passed again and again, and how often at least in a migration of a trial.
-const OFTEN: [(&str, u64); 9] = [
+const OFTEN: [(&str, u64); 11] = [
     ("controller.copy.opened", 1),
     ("controller.copy.complete", 1),
     ("controller.copy.", 14),
@@ -19,6 +19,8 @@ const OFTEN: [(&str, u64); 9] = [
     ("destination.mirror.", 10),
     ("source.client.answering", 60),
     ("source.log.", 4),
+    ("source.disk.sen", 3),
+    ("storage.disk.recorded", 3),
 ];
 
 /// Labels that only a switch comes to, or a destination, that nobody told of the move.
@@ -36,6 +38,9 @@ pub fn parties(label: &str) -> &'static [Party] {
     }
 }
 
+/// Labels that only a disk comes to: somebody else than an initiator has none.
+const OF_A_DISK: &str = ".disk.";
+
 /// All trials: at each label a kill, a stop, and one fault of the network that the seed draws.
 pub fn matrix(seed: u64) -> Vec<Trial> {
     each(seed, |dice| vec![Fault::Kill, Fault::Stop, dice.one_of(&Fault::CUTS)])
@@ -44,6 +49,7 @@ pub fn matrix(seed: u64) -> Vec<Trial> {
 /// All trials with a network of their own: at each label one of its faults, which the seed draws.
 pub fn net_matrix(seed: u64) -> Vec<Trial> {
     let mut trials = each(seed, |dice| vec![dice.one_of(&Fault::OF_A_NETWORK)]);
+    trials.retain(|trial| !trial.iscsi);
     for trial in &mut trials {
         trial.net = true;
         let hard = trial.blows.iter_mut().filter(|blow| blow.fault == Fault::Reset);
@@ -76,6 +82,7 @@ pub fn at(label: &'static str, party: Party, time: u64, fault: Fault) -> Trial {
     let mut trial = Trial::of(party, Point::Label(label), time, fault);
     trial.told = !UNTOLD.iter().any(|untold| label.starts_with(untold));
     trial.aborted = label.contains(".abort.");
+    trial.iscsi = label.contains(OF_A_DISK);
     if label.starts_with("storage.fence.") {
         trial.blows.insert(0, before_a_fence(party, fault));
     }

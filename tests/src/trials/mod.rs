@@ -8,6 +8,7 @@
 pub mod calls;
 pub mod matrix;
 
+mod disk;
 mod figures;
 mod network;
 mod play;

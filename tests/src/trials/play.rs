@@ -1,16 +1,19 @@
 //! The course of a trial: a migration to its end and the retirement of the source, by as many runs of
 //! the controller as it takes, while the blows fall.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use blockferry_checker::{LoadHandle, Report};
+use blockferry_checker::{Load, LoadHandle, Report};
 use serde_json::Value;
 
-use super::stage::Stage;
+use super::disk::{Disk, Left};
+use super::stage::{CELLS, Stage};
 use super::strike::is_call_of;
 use super::trial::Party;
-use crate::cast::{Controller, Outcome, VOLUME, load, moves_on};
+use crate::cast::{Controller, Outcome, VOLUME, connect, load, moves_on};
+use crate::initiator::ReadsOnly;
 
 /// Pause between two runs of the controller.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -38,6 +41,18 @@ enum Aim {
 /// What the controller's last words of a migration were.
 pub(super) struct Played {
     pub(super) done: Value,
+}
+
+/// Who uses the volume.
+pub(super) struct Clients {
+    load: LoadHandle,
+    disk: Option<Disk>,
+}
+
+/// What is left of them.
+pub(super) struct Ended {
+    pub(super) report: Report,
+    pub(super) disk: Option<Left>,
 }
 
 impl Stage {
@@ -102,37 +117,53 @@ impl Stage {
     }
 
     /// Starts the load, and waits until it works. A system call may kill somebody before.
-    pub(super) async fn begin_load(&mut self) -> Result<LoadHandle> {
+    pub(super) async fn begin_load(&mut self) -> Result<Clients> {
         let config = self.load_config();
         let uri = self.cluster.uri();
         let connections = self.trial.connections;
+        let way = self.trial.iscsi.then(|| self.way()).transpose()?;
         let mut loading = std::pin::pin!(async {
-            let load = load(&uri, connections, config).await;
-            moves_on(&load).await;
-            load
+            let clients = match way {
+                None => Clients { load: load(&uri, connections, config).await, disk: None },
+                Some(way) => {
+                    let mut disk = Disk::log_in(way, connections, CELLS).await?;
+                    let mut devices = disk.devices();
+                    devices.push(Arc::new(ReadsOnly::new(connect(&uri).await)));
+                    disk.begin();
+                    Clients { load: Load::start(devices, config)?, disk: Some(disk) }
+                }
+            };
+            moves_on(&clients.load).await;
+            anyhow::Ok(clients)
         });
         loop {
             tokio::select! {
-                load = &mut loading => return Ok(load),
+                clients = &mut loading => return clients,
                 () = tokio::time::sleep(LOOK) => self.strike().await?,
             }
         }
     }
 
     /// Ends the load once it has gone on. A system call may kill somebody even now.
-    pub(super) async fn end_load(&mut self, load: LoadHandle) -> Result<Report> {
+    pub(super) async fn end_load(&mut self, clients: Clients) -> Result<Ended> {
         let mut ending = std::pin::pin!(async {
+            let Clients { load, disk } = clients;
             moves_on(&load).await;
-            load.stop().await
+            let report = load.stop().await;
+            let disk = match disk {
+                Some(disk) => Some(disk.end().await?),
+                None => None,
+            };
+            anyhow::Ok(Ended { report, disk })
         });
-        let report = loop {
+        let ended = loop {
             tokio::select! {
-                report = &mut ending => break report,
+                ended = &mut ending => break ended?,
                 () = tokio::time::sleep(LOOK) => self.strike().await?,
             }
         };
         self.strike().await?;
-        Ok(report)
+        Ok(ended)
     }
 
     /// What `controller status` says; it has to say something, whoever is away.

@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -47,11 +46,46 @@ struct Cut {
     rest: u64,
 }
 
-/// One direction of a connection; nobody known is the test itself, which is never cut off.
+/// One end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Party(Party),
+    /// A client of the volume, which may be cut off from a party.
+    Client,
+    /// The test itself, which is never cut off.
+    Test,
+}
+
+/// One direction of a connection.
 #[derive(Clone, Copy)]
 struct Way {
-    from: Option<Party>,
-    to: Option<Party>,
+    from: End,
+    to: End,
+}
+
+/// What a relay leads to.
+#[derive(Clone)]
+enum Called {
+    Socket(PathBuf),
+    Portal(String),
+}
+
+type Reader = Box<dyn AsyncRead + Send + Unpin>;
+type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+impl Called {
+    async fn open(&self) -> io::Result<(Reader, Writer)> {
+        Ok(match self {
+            Self::Socket(path) => {
+                let (reader, writer) = UnixStream::connect(path).await?.into_split();
+                (Box::new(reader), Box::new(writer))
+            }
+            Self::Portal(address) => {
+                let (reader, writer) = TcpStream::connect(address).await?.into_split();
+                (Box::new(reader), Box::new(writer))
+            }
+        })
+    }
 }
 
 impl Relays {
@@ -73,7 +107,19 @@ impl Relays {
             .with_context(|| format!("{} cannot be moved aside", socket.display()))?;
         let listener = UnixListener::bind(socket)
             .with_context(|| format!("no relay at {}", socket.display()))?;
-        self.tasks.spawn(listen(Arc::clone(&self.net), party, listener, aside));
+        self.tasks.spawn(listen(Arc::clone(&self.net), party, listener, Called::Socket(aside)));
+        Ok(())
+    }
+
+    /// Puts a socket where clients call instead of a program's portal.
+    ///
+    /// # Errors
+    /// When it cannot be bound.
+    pub fn lead_to(&mut self, party: Party, portal: &str, socket: &Path) -> Result<()> {
+        let listener = UnixListener::bind(socket)
+            .with_context(|| format!("no relay at {}", socket.display()))?;
+        let called = Called::Portal(portal.to_owned());
+        self.tasks.spawn(listen(Arc::clone(&self.net), party, listener, called));
         Ok(())
     }
 
@@ -101,31 +147,36 @@ impl Default for Relays {
 }
 
 impl Net {
-    fn party(&self, pid: Option<i32>) -> Option<Party> {
+    /// Who calls there.
+    fn caller(&self, pid: Option<i32>, called: &Called) -> End {
+        if matches!(called, Called::Portal(_)) {
+            return End::Client;
+        }
         let parties = self.parties.lock().unwrap_or_else(PoisonError::into_inner);
-        parties.get(&pid?).copied()
+        let party = pid.and_then(|pid| parties.get(&pid));
+        party.map_or(End::Test, |party| End::Party(*party))
     }
 }
 
 impl Cut {
     /// Whether the connection is one of the party's with another.
     fn concerns(self, way: Way) -> bool {
-        let both = way.from.is_some() && way.to.is_some();
-        both && [way.from, way.to].contains(&Some(self.party))
+        let ends = [way.from, way.to];
+        ends.contains(&End::Party(self.party)) && !ends.contains(&End::Test)
     }
 
     fn holds(self, way: Way) -> bool {
         self.concerns(way)
             && match self.fault {
                 Fault::Silence => true,
-                Fault::Mute => way.from == Some(self.party),
-                Fault::Deaf => way.to == Some(self.party),
+                Fault::Mute => way.from == End::Party(self.party),
+                Fault::Deaf => way.to == End::Party(self.party),
                 _ => false,
             }
     }
 }
 
-async fn listen(net: Arc<Net>, party: Party, listener: UnixListener, aside: PathBuf) {
+async fn listen(net: Arc<Net>, party: Party, listener: UnixListener, called: Called) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((caller, _)) = listener.accept().await else {
@@ -133,30 +184,28 @@ async fn listen(net: Arc<Net>, party: Party, listener: UnixListener, aside: Path
             continue;
         };
         while connections.try_join_next().is_some() {}
-        let (net, aside) = (Arc::clone(&net), aside.clone());
+        let (net, called) = (Arc::clone(&net), called.clone());
         connections.spawn(async move {
             // A connection that breaks is told to both ends by its end.
-            let _ = relay(&net, party, caller, &aside).await;
+            let _ = relay(&net, party, caller, &called).await;
         });
     }
 }
 
-async fn relay(net: &Net, party: Party, caller: UnixStream, aside: &Path) -> io::Result<()> {
+async fn relay(net: &Net, party: Party, caller: UnixStream, called: &Called) -> io::Result<()> {
     let pid = caller.peer_cred()?.pid();
     let cut = *net.cut.borrow();
-    let inwards = Way { from: net.party(pid), to: Some(party) };
-    if cut.is_some_and(|cut| is_hard(cut) && cut.concerns(inwards)) {
+    // Who calls may be introduced later, so it is looked up when it matters.
+    let there = || Way { from: net.caller(pid, called), to: End::Party(party) };
+    let back = || Way { from: End::Party(party), to: net.caller(pid, called) };
+    if cut.is_some_and(|cut| is_hard(cut) && cut.concerns(there())) {
         return Err(io::ErrorKind::ConnectionReset.into());
     }
-    let called = UnixStream::connect(aside).await?;
     let (caller_read, caller_write) = caller.into_split();
-    let (called_read, called_write) = called.into_split();
-    // Who calls may be introduced later, so it is looked up when it matters.
-    let there = || Way { from: net.party(pid), to: Some(party) };
-    let back = || Way { from: Some(party), to: net.party(pid) };
+    let (called_read, called_write) = called.open().await?;
     tokio::try_join!(
-        pump(net, there, caller_read, called_write),
-        pump(net, back, called_read, caller_write),
+        pump(net, there, Box::new(caller_read), called_write),
+        pump(net, back, called_read, Box::new(caller_write)),
     )
     .map(|_| ())
 }
@@ -169,8 +218,8 @@ fn is_hard(cut: Cut) -> bool {
 async fn pump(
     net: &Net,
     way: impl Fn() -> Way,
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    mut from: Reader,
+    mut to: Writer,
 ) -> io::Result<()> {
     let mut cuts = net.cut.subscribe();
     let mut piece = vec![0; PIECE];
@@ -204,7 +253,6 @@ async fn reset(cuts: &mut watch::Receiver<Option<Cut>>, way: impl Fn() -> Way) -
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncRead, AsyncWrite};
     use tokio::time::timeout;
 
     use super::*;

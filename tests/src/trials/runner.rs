@@ -117,12 +117,12 @@ fn in_runtime(trial: &Trial, setting: &Setting, folder: &Path) -> Result<Shown> 
 
 async fn course(trial: &Trial, setting: &Setting) -> Result<Shown> {
     let mut stage = Stage::set(trial, setting).await?;
-    let load = stage.begin_load().await?;
+    let clients = stage.begin_load().await?;
     let played = stage.play().await?;
-    let report = stage.end_load(load).await?;
-    let (struck, longest_request) = (stage.coming.is_empty(), report.longest_request);
+    let ended = stage.end_load(clients).await?;
+    let (struck, longest_request) = (stage.coming.is_empty(), ended.report.longest_request);
     stage.end_tracing().await?;
-    stage.judge(&played, &report).await?;
+    stage.judge(&played, &ended).await?;
     Ok(Shown { struck, longest_request, passed: BTreeMap::new() })
 }
 

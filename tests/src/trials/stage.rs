@@ -1,15 +1,18 @@
 //! The cast of one trial: the programs, armed to stop or die where the trial says, and the load.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::Result;
-use blockferry_block::MIB;
+use anyhow::{Context, Result};
+use blockferry_block::{Extent, KIB, MIB};
 use blockferry_checker::LoadConfig;
+use blockferry_iscsi::PortalAddress;
 
 use super::calls::Tracing;
+use super::disk::Way;
 use super::network::Network;
 use super::relays::Relays;
 use super::trial::{Blow, Party, Point, Trial};
@@ -20,6 +23,9 @@ use crate::cast::{
 
 /// Size of the volume.
 const SIZE: u64 = 16 * MIB;
+
+/// Where initiators count, beyond what the load uses.
+pub(super) const CELLS: u64 = SIZE - 64 * KIB;
 
 /// How it is copied: slowly enough that the load meets the copy, and checkpoints are made.
 const COPY: [&str; 4] = ["--chunk", "1M", "--bandwidth", "12M"];
@@ -81,10 +87,12 @@ impl Stage {
         if network.is_some() {
             write_token(&scratch.join(TOKEN))?;
         }
-        let source = StorageSpec::new("target-src", &scratch.join("a"));
+        let of_disk =
+            |spec: StorageSpec| if trial.iscsi { spec.on_iscsi(&own_host()) } else { spec };
+        let source = of_disk(StorageSpec::new("target-src", &scratch.join("a")));
         let source = placed(source.volume(VOLUME, scratch.join("volume")), &scratch, &network);
         let source = storage(Party::Source, source, setting, &mut coming).await;
-        let destination = StorageSpec::new("target-dst", &scratch.join("b"));
+        let destination = of_disk(StorageSpec::new("target-dst", &scratch.join("b")));
         let destination = placed(destination, &scratch, &network);
         let destination = storage(Party::Destination, destination, setting, &mut coming).await;
         let mut relays = Relays::new();
@@ -93,6 +101,11 @@ impl Stage {
             relays.stand_before(Party::Source, &scratch.join("a/control"))?;
             relays.stand_before(Party::Destination, &scratch.join("b/nbd"))?;
             relays.stand_before(Party::Destination, &scratch.join("b/control"))?;
+            for (party, storage) in [(Party::Source, &source), (Party::Destination, &destination)] {
+                if let Some(portal) = &storage.spec.iscsi {
+                    relays.lead_to(party, portal, &detour(&scratch, party))?;
+                }
+            }
         }
         let tracing = tracing(Party::Switch, setting, &coming);
         // The load is in no namespace.
@@ -123,7 +136,23 @@ impl Stage {
     /// The load.
     pub(super) fn load_config(&self) -> LoadConfig {
         let rate = if self.is_traced() { RATE_TRACED } else { RATE };
-        LoadConfig { rate: Some(rate), seed: self.trial.seed, ..LoadConfig::default() }
+        let span = self.trial.iscsi.then_some(Extent::between(0, CELLS));
+        LoadConfig { rate: Some(rate), seed: self.trial.seed, span, ..LoadConfig::default() }
+    }
+
+    /// How initiators reach the volume: they know both portals, and begin at the source's.
+    pub(super) fn way(&self) -> Result<Way> {
+        let cluster = &self.cluster;
+        let ends = [(Party::Source, &cluster.source), (Party::Destination, &cluster.destination)];
+        let mut way = Way { portals: Vec::new(), detours: HashMap::new() };
+        for (party, storage) in ends {
+            let portal: PortalAddress = storage.portal().parse().context("a portal")?;
+            if self.trial.has_cuts() {
+                way.detours.insert(portal.clone(), detour(&cluster.scratch, party));
+            }
+            way.portals.push(portal);
+        }
+        Ok(way)
     }
 
     /// Starts a command of the controller, armed with what is still to come.
@@ -224,6 +253,20 @@ fn placed(mut spec: StorageSpec, scratch: &Scratch, network: &Option<Network>) -
     spec.control = format!("{}:10811", network.address(party));
     spec.token_file = Some(scratch.join(TOKEN));
     spec
+}
+
+/// The socket of the relay that initiators call instead of a portal.
+fn detour(scratch: &Scratch, party: Party) -> PathBuf {
+    scratch.join(&format!("{party}-portal"))
+}
+
+/// An address of the loopback network that hardly anybody else uses: a program that was killed finds its
+/// port free.
+fn own_host() -> String {
+    static HOSTS: AtomicU32 = AtomicU32::new(0);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let host = HOSTS.fetch_add(1, Ordering::Relaxed) % 100;
+    format!("127.{}.{middle}.{}", 1 + u32::from(high % 2) * 100 + host, 1 + low % 250)
 }
 
 fn write_token(file: &Path) -> Result<()> {

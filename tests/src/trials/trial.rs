@@ -81,6 +81,8 @@ pub struct Trial {
     /// Whether the programs talk over TCP, each in a network namespace of its own. Without, they talk
     /// over unix sockets, and faults of the network are made by relays.
     pub net: bool,
+    /// Whether the load comes from iSCSI initiators, and one client of the switch that only reads.
+    pub iscsi: bool,
 }
 
 const PARTIES: [(Party, &str); 4] = [
@@ -138,7 +140,15 @@ impl Trial {
 
     /// A migration in peace.
     pub const fn peaceful(connections: usize) -> Self {
-        Self { blows: Vec::new(), connections, seed: 0, told: true, aborted: false, net: false }
+        Self {
+            blows: Vec::new(),
+            connections,
+            seed: 0,
+            told: true,
+            aborted: false,
+            net: false,
+            iscsi: false,
+        }
     }
 
     /// Whether relays are needed.
@@ -172,7 +182,8 @@ impl fmt::Display for Trial {
         write!(f, "x{} seed={}", self.connections, self.seed)?;
         f.write_str(if self.told { "" } else { " untold" })?;
         f.write_str(if self.aborted { " aborted" } else { "" })?;
-        f.write_str(if self.net { " net" } else { "" })
+        f.write_str(if self.net { " net" } else { "" })?;
+        f.write_str(if self.iscsi { " iscsi" } else { "" })
     }
 }
 
@@ -229,6 +240,7 @@ impl FromStr for Trial {
                     "untold" => trial.told = false,
                     "aborted" => trial.aborted = true,
                     "net" => trial.net = true,
+                    "iscsi" => trial.iscsi = true,
                     _ => bail!("{word:?} means nothing here"),
                 }
             }
@@ -238,6 +250,7 @@ impl FromStr for Trial {
             !(trial.has_cuts() && trial.blows.iter().any(killed)),
             "a program that was killed cannot be cut off in the same trial: its new sockets have no relay"
         );
+        ensure!(!(trial.net && trial.iscsi), "initiators are in no namespace");
         for blow in &trial.blows {
             let fault = blow.fault;
             let here = fault == Fault::Kill || fault == Fault::Stop;
@@ -256,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_trial_reads_back_from_its_line() {
-        let text = "source/source.commit.begun/2/kill destination/fdatasync/7/kill switch/recvfrom/9/kill x4 seed=9 untold aborted";
+        let text = "source/source.commit.begun/2/kill destination/fdatasync/7/kill switch/recvfrom/9/kill x4 seed=9 untold aborted iscsi";
         let trial: Trial = text.parse().unwrap();
         assert_eq!(trial.to_string(), text);
         assert_eq!(trial.blows.len(), 3);
@@ -269,6 +282,7 @@ mod tests {
             "source/source.copy.read/1/vanish",
             "source/source.copy.read/1/torn net",
             "source/fdatasync/1/kill net",
+            "x1 net iscsi",
             "source/source.copy.read/1/kill source/source.commit.begun/1/deaf",
         ] {
             assert!(bad.parse::<Trial>().is_err(), "{bad}");

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use blockferry_block::Extent;
-use blockferry_checker::{Journal, Report};
+use blockferry_checker::Journal;
 use blockferry_control::api::VolumeRole;
 
-use super::play::Played;
+use super::disk::Left;
+use super::play::{Ended, Played};
 use super::stage::Stage;
-use crate::cast::{VOLUME, connect};
+use crate::cast::{VOLUME, connect, write};
 
 /// Content is compared in blocks of so many bytes: those of the load.
 const BLOCK: u64 = 4096;
@@ -24,14 +25,19 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 
 impl Stage {
     /// Checks everything that was promised.
-    pub(super) async fn judge(&self, played: &Played, report: &Report) -> Result<()> {
-        let done = &played.done;
+    pub(super) async fn judge(&self, played: &Played, ended: &Ended) -> Result<()> {
+        let (done, report) = (&played.done, &ended.report);
         ensure!(done["event"] == "done" && done["digest_match"] != false, "not done: {done}");
         self.cluster.until_moved().await;
         ensure!(report.is_clean(), "the load was not clean:\n{report}");
         ensure!(report.longest_request < REQUEST_MAX, "a client waited too long:\n{report}");
         self.one_owner().await?;
-        self.nothing_lost(&report.journal).await
+        let Some(disk) = &ended.disk else {
+            return self.nothing_lost(&report.journal, Vec::new()).await;
+        };
+        disk.judge().await?;
+        self.reserved(disk).await?;
+        self.nothing_lost(&report.journal, vec![disk.cells()]).await
     }
 
     async fn one_owner(&self) -> Result<()> {
@@ -47,13 +53,22 @@ impl Stage {
         Ok(())
     }
 
-    /// What the load wrote is there, and so is all that it did not touch.
-    async fn nothing_lost(&self, journal: &Journal) -> Result<()> {
+    /// Who is no initiator is bound by the reservation of those who are.
+    async fn reserved(&self, disk: &Left) -> Result<()> {
+        let link = connect(&self.cluster.destination.uri(VOLUME)).await;
+        let written = write(&link, disk.cells().start(), vec![0; 512]).await;
+        link.disconnect().await;
+        ensure!(written.is_err(), "an NBD client has written to a disk that initiators reserved");
+        Ok(())
+    }
+
+    /// What the load wrote is there, and so is all that neither it nor somebody else has touched.
+    async fn nothing_lost(&self, journal: &Journal, mut touched: Vec<Extent>) -> Result<()> {
         let link = connect(&self.cluster.destination.uri(VOLUME)).await;
         let violations = journal.verify(&link).await?;
         ensure!(violations.is_empty(), "the load's writes at rest: {violations:?}");
         link.disconnect().await;
-        let touched: Vec<Extent> = journal.entries().iter().map(|entry| entry.extent()).collect();
+        touched.extend(journal.entries().iter().map(|entry| entry.extent()));
         let before = File::open(self.cluster.file())?;
         let after = File::open(self.cluster.copy())?;
         let mut blocks = [vec![0; BLOCK as usize], vec![0; BLOCK as usize]];

@@ -65,7 +65,10 @@ impl Volume {
         let Some(record) = self.state().disk else { return };
         match self.unit(&record) {
             // Where there is one already, this side has owned the volume before.
-            Ok(unit) => drop(self.disk.set(unit)),
+            Ok(unit) => {
+                drop(self.disk.set(unit));
+                blockferry_label::reached("destination.disk.taken-over");
+            }
             Err(error) => tracing::error!(volume = %self.name, error = format!("{error:#}"),
                 "the disk that came with the volume cannot be had; initiators are turned away"),
         }
@@ -91,6 +94,7 @@ impl Volume {
         let (uuid, state) = (hex(&random::<16>()), encoded(&UnitState::new()));
         let record = DiskRecord { uuid, serial: 1, state };
         self.record(VolumeRecord::Disk(record.clone())).await?;
+        blockferry_label::reached("source.disk.identified");
         Ok(record)
     }
 
@@ -113,6 +117,7 @@ impl Volume {
             self.state().disk.context("a disk without identity")?;
         let record = DiskRecord { uuid, serial: serial + 1, state: encoded(&state) };
         self.record(VolumeRecord::Disk(record)).await?;
+        blockferry_label::reached("storage.disk.recorded");
         if let Some(outgoing) = self.outgoing()
             && let Err(refused) = self.send_disk(&outgoing).await
         {
@@ -123,15 +128,18 @@ impl Volume {
 
     /// Makes what the volume is as a disk durable at the destination.
     pub(super) async fn send_disk(&self, outgoing: &Outgoing) -> Step<()> {
-        let Some(DiskRecord { uuid, serial, state }) = self.state().disk else { return Ok(()) };
+        let known = self.state().disk.filter(|_| !self.faults().forget_disk);
+        let Some(DiskRecord { uuid, serial, state }) = known else { return Ok(()) };
         let request = DiskRequest {
             migration: outgoing.migration.to_string(),
             token: outgoing.token.to_string(),
             disk: DiskState { uuid, serial, state },
         };
         let path = format!("/v1/volumes/{}/disk", self.name);
+        blockferry_label::reached("source.disk.sending");
         let sent: Result<DiskReply, _> =
             outgoing.control.post_within(&path, &request, SEND_TIMEOUT).await;
+        blockferry_label::reached("source.disk.sent");
         sent.map(drop).map_err(|error| {
             Refused::conflict(format!("the destination does not keep the disk's state: {error:#}"))
         })
@@ -140,6 +148,7 @@ impl Volume {
     /// `/disk`, at the destination.
     pub(crate) async fn disk_state(self: &Arc<Self>, request: DiskRequest) -> Step<DiskReply> {
         self.authenticated(&request.migration, &request.token)?;
+        blockferry_label::reached("destination.disk.asked");
         let DiskState { uuid, serial, state } = request.disk;
         let record = DiskRecord { uuid, serial, state };
         parse(&record).map_err(|error| Refused::conflict(format!("{error:#}")))?;
@@ -149,6 +158,7 @@ impl Volume {
         let known = self.state().disk.map_or(0, |known| known.serial);
         if serial > known {
             self.record(VolumeRecord::Disk(record)).await?;
+            blockferry_label::reached("destination.disk.recorded");
         }
         Ok(DiskReply { serial: serial.max(known) })
     }

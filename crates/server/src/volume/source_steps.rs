@@ -211,6 +211,7 @@ impl Volume {
         blockferry_label::reached("source.commit.asked");
         let destination = state.migration.and_then(|migration| migration.peer.iscsi);
         let hushed = self.hush_disk().await?;
+        blockferry_label::reached("source.disk.hushed");
         self.check_initiators(destination.as_deref())?;
         self.send_disk(&outgoing).await?;
         let begun = owner.with(|source| source.commit_begin(Attempt(request.attempt)));
@@ -238,6 +239,7 @@ impl Volume {
         owner.announce();
         if let Some(hushed) = hushed {
             hushed.leave();
+            blockferry_label::reached("source.disk.leaving");
         }
         blockferry_label::reached("source.commit.forwarding");
         tracing::info!(volume = %self.name, generation, "committed; forwarding from now on");

@@ -1,6 +1,7 @@
 //! The steps of a migration at its destination.
 
 use super::*;
+use crate::unit::record;
 
 impl DestinationProgram {
     pub(super) async fn attach(&self, boot: u64) -> Reply {
@@ -90,6 +91,45 @@ impl DestinationProgram {
         let ready = self.machine.borrow_mut().ready_durable(epoch, Attempt(attempt));
         self.witness.note("ready", || format!("{attempt}: {ready:?}"));
         if ready.is_ok() { Reply::Done } else { STALE }
+    }
+
+    pub(super) async fn log_in(&self, connection: ConnectionId, session: Session) -> Reply {
+        let Some(unit) = self.unit.borrow().clone() else { return NOT_OWNER };
+        match unit.log_in(connection, session, SessionKey(session.0)).await {
+            Some(_) => Reply::Done,
+            None => Reply::Refused("the session has ended"),
+        }
+    }
+
+    pub(super) async fn set(&self, connection: ConnectionId, value: u64) -> Reply {
+        let Some(unit) = self.unit.borrow().clone() else { return NOT_OWNER };
+        match unit.begin(connection).await {
+            Ok(_running) => unit.set(self.records(), connection, value).await,
+            Err(reply) => reply,
+        }
+    }
+
+    pub(super) async fn value(&self, connection: ConnectionId) -> Reply {
+        let Some(unit) = self.unit.borrow().clone() else { return NOT_OWNER };
+        match unit.begin(connection).await {
+            Ok(_running) => unit.value(connection),
+            Err(reply) => reply,
+        }
+    }
+
+    /// Keeps what initiators have set at the source; an older state than is known comes late.
+    pub(super) async fn disk(&self, serial: u64, state: String) -> Reply {
+        let _step = self.step_turn().await;
+        if self.owner.borrow().is_some() {
+            return Reply::Refused("the destination owns the volume");
+        }
+        let known = self.records().state().and_then(|state| state.disk);
+        if serial > known.map_or(0, |disk| disk.serial)
+            && self.records().append(record(serial, state)).await.is_err()
+        {
+            return UNRECORDED;
+        }
+        Reply::Done
     }
 
     fn next_generation(&self) -> u64 {

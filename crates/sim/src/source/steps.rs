@@ -59,9 +59,15 @@ impl SourceProgram {
         if self.committing.replace(true) {
             return Reply::Refused("a commit is under way");
         }
+        if !self.unit.hush().await || !self.unit.send(self.records(), &self.route.connect()).await {
+            self.committing.set(false);
+            self.unit.unhush();
+            return Reply::Refused("initiators' commands or their state stand against it");
+        }
         let begun = self.volume.machine.borrow_mut().commit_begin(Attempt(attempt));
         if let Err(refusal) = begun {
             self.committing.set(false);
+            self.unit.unhush();
             self.sim.trace(|| format!("commit {attempt}: {refusal}"));
             return Reply::Refused("cannot commit");
         }
@@ -80,6 +86,7 @@ impl SourceProgram {
         }
         self.witness.committed();
         self.volume.machine.borrow_mut().commit_durable();
+        self.unit.leave();
         self.witness.note("committed", || attempt.to_string());
         self.volume.after_change();
         Reply::Done

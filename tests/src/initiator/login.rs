@@ -1,0 +1,119 @@
+//! A login: one request, and what the target makes of it.
+
+use std::io;
+
+use blockferry_iscsi::pdu::{LoginRequest, LoginResponse, LoginStatus, Stage};
+use blockferry_iscsi::{Cid, Digests, Itt, Outbox, PortalAddress, Serial, Tsih};
+
+use super::InitiatorSpec;
+use super::wire::Wire;
+
+/// Data of one PDU that the initiator takes, in bytes.
+const SEGMENT_MAX: u32 = 32 << 10;
+
+/// Data of a write that comes with its command, in bytes. More is asked for with R2Ts.
+const FIRST_BURST: u32 = 8 << 10;
+
+/// The number of a session's first command.
+const FIRST_COMMAND: Serial = Serial(1);
+
+/// What a target has answered.
+pub(super) enum Answered {
+    In(Established),
+    Moved { to: PortalAddress, permanently: bool },
+    Refused,
+}
+
+/// What holds for a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Established {
+    pub(super) cmd_sn: Serial,
+    pub(super) max_cmd_sn: Serial,
+    pub(super) expected_stat_sn: Serial,
+    /// Data that a command may bring along.
+    pub(super) immediate_max: usize,
+    /// Data of one PDU that the target takes.
+    pub(super) segment_max: usize,
+}
+
+pub(super) async fn log_in(wire: &mut Wire, spec: &InitiatorSpec) -> io::Result<Answered> {
+    let request = LoginRequest {
+        transit: true,
+        continued: false,
+        current: Stage::Operational,
+        next: Stage::FullFeature,
+        version_max: 0,
+        version_min: 0,
+        isid: spec.isid,
+        tsih: Tsih(0),
+        itt: Itt(0),
+        cid: Cid(0),
+        cmd_sn: FIRST_COMMAND,
+        expected_stat_sn: Serial(0),
+    };
+    let mut outbox = Outbox::new();
+    outbox.put_pdu(request.encode(), &[], &keys(spec));
+    loop {
+        if let Some(pdu) = wire.pdu()? {
+            let response = LoginResponse::decode(&pdu.header);
+            let answered = answered(&response, &pdu.data)?;
+            wire.decoder.set(Digests::default(), SEGMENT_MAX);
+            return Ok(answered);
+        }
+        if !wire.exchange(&mut outbox).await? {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+fn keys(spec: &InitiatorSpec) -> Vec<u8> {
+    let pairs = [
+        format!("InitiatorName={}", spec.name),
+        format!("TargetName={}", spec.target),
+        "SessionType=Normal".to_owned(),
+        "HeaderDigest=None".to_owned(),
+        "DataDigest=None".to_owned(),
+        "ErrorRecoveryLevel=0".to_owned(),
+        "MaxConnections=1".to_owned(),
+        "InitialR2T=Yes".to_owned(),
+        "ImmediateData=Yes".to_owned(),
+        "MaxOutstandingR2T=1".to_owned(),
+        "DataPDUInOrder=Yes".to_owned(),
+        "DataSequenceInOrder=Yes".to_owned(),
+        format!("FirstBurstLength={FIRST_BURST}"),
+        format!("MaxRecvDataSegmentLength={SEGMENT_MAX}"),
+    ];
+    pairs.iter().flat_map(|pair| [pair.as_bytes(), b"\0"].concat()).collect()
+}
+
+fn answered(response: &LoginResponse, text: &[u8]) -> io::Result<Answered> {
+    let text = std::str::from_utf8(text).map_err(io::Error::other)?;
+    let value = |key: &str| {
+        let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(known, _)| *known == key).map(|(_, value)| value).next()
+    };
+    match response.status {
+        LoginStatus::MOVED_TEMPORARILY | LoginStatus::MOVED_PERMANENTLY => {
+            let to = value("TargetAddress").and_then(|address| address.parse().ok());
+            let to = to.ok_or_else(|| io::Error::other("a redirect to nowhere"))?;
+            let permanently = response.status == LoginStatus::MOVED_PERMANENTLY;
+            Ok(Answered::Moved { to, permanently })
+        }
+        LoginStatus::SUCCESS if response.transit && response.next == Stage::FullFeature => {
+            let number = |key, otherwise| {
+                value(key).and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+            };
+            let segment_max = number("MaxRecvDataSegmentLength", 8 << 10);
+            let first_burst = number("FirstBurstLength", FIRST_BURST as usize);
+            Ok(Answered::In(Established {
+                cmd_sn: FIRST_COMMAND,
+                max_cmd_sn: response.sequence.max_cmd_sn,
+                expected_stat_sn: response.sequence.stat_sn.next(),
+                immediate_max: first_burst.min(segment_max),
+                segment_max,
+            }))
+        }
+        LoginStatus::SUCCESS => Err(io::Error::other("the login does not end at once")),
+        _ => Ok(Answered::Refused),
+    }
+}
