@@ -15,6 +15,8 @@ mod serve;
 mod session;
 mod sessions;
 mod targets;
+#[cfg(test)]
+mod testing;
 mod unit;
 
 pub use medium::{Change, ChangeKind, Changed, Medium};
