@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) disk: PathBuf,
     /// Folder in memory, for volumes.
     pub(crate) tmpfs: PathBuf,
+    /// Folder of peers that are unpacked and not installed.
+    pub(crate) peers: PathBuf,
     /// Where volumes lie that are only served.
     pub(crate) serve_on: Vec<Place>,
     pub(crate) parts: Vec<Part>,

@@ -230,6 +230,18 @@ fn parse_stat(stat: &str) -> Option<Process> {
     Some(Process { pid, parent, group, cpu_seconds: ticks as f64 / TICKS_A_SECOND })
 }
 
+/// Processor time of all processes that this one has started and that have ended, in seconds.
+pub(crate) fn seconds_of_ended() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    parse_ended(&stat).unwrap_or_default()
+}
+
+fn parse_ended(stat: &str) -> Option<f64> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    Some((number(13)? + number(14)?) as f64 / TICKS_A_SECOND)
+}
+
 /// Memory that a process has now, and the most that it has had, in bytes; 0 when it has ended.
 pub(crate) fn resident(pid: u32) -> (u64, u64) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -261,6 +273,7 @@ mod tests {
         let stat = "12 (a) b) S 1 77 77 0 -1 4194560 1 2 3 4 150 50 9 9 20 0 1 0 5";
         let expected = Process { pid: 12, parent: 1, group: 77, cpu_seconds: 2.0 };
         assert_eq!(parse_stat(stat), Some(expected));
+        assert_eq!(parse_ended(stat), Some(0.18));
     }
 
     #[test]

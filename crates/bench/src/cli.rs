@@ -61,6 +61,9 @@ struct RunArguments {
     /// Folder in memory, for volumes.
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     tmpfs: PathBuf,
+    /// Folder of peers that `dev/bench` unpacks and does not install.
+    #[arg(long, value_name = "DIR", default_value = "target/peers")]
+    peers: PathBuf,
     /// Where volumes lie that are only served, from the page cache.
     #[arg(long, value_name = "PLACE", value_delimiter = ',', default_value = "disk")]
     serve_on: Vec<Place>,
@@ -138,6 +141,7 @@ fn measure(arguments: &RunArguments) -> Result<bool> {
         bin,
         disk: arguments.disk.clone(),
         tmpfs: arguments.tmpfs.clone(),
+        peers: arguments.peers.clone(),
         serve_on: arguments.serve_on.clone(),
         parts: if arguments.only.is_empty() { every } else { arguments.only.clone() },
         rounds: if arguments.quick { 1 } else { arguments.rounds },

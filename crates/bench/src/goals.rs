@@ -3,6 +3,7 @@
 //! A ratio is taken within a round, against the better of the peers of that round; what is told is
 //! the median of the rounds.
 
+mod serving;
 mod table;
 
 use std::collections::BTreeSet;

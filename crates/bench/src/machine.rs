@@ -29,7 +29,7 @@ pub(crate) struct Machine {
 }
 
 /// Peers and tools, and how they tell their version.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 10] = [
     ("fio", "--version"),
     ("nbdkit", "--version"),
     ("nbdcopy", "--version"),
@@ -37,6 +37,7 @@ const TOOLS: [(&str, &str); 9] = [
     ("qemu-img", "--version"),
     ("qemu-storage-daemon", "--version"),
     ("haproxy", "-v"),
+    ("tgtd", "--version"),
     ("cp", "--version"),
     ("valgrind", "--version"),
 ];

@@ -30,6 +30,8 @@ pub(crate) struct StorageSpec<'a> {
     pub(crate) volumes: Vec<(String, PathBuf)>,
     /// The host that others are told to reach it at.
     pub(crate) advertise: Option<IpAddr>,
+    /// Where it serves iSCSI, too.
+    pub(crate) iscsi: Option<SocketAddr>,
     /// A program that it runs under, with its arguments.
     pub(crate) under: Vec<String>,
 }
@@ -38,13 +40,19 @@ impl<'a> StorageSpec<'a> {
     /// A source with a volume.
     pub(crate) fn source(bin: &'a Path, folder: PathBuf, image: &Path) -> Self {
         let volumes = vec![(VOLUME.to_owned(), image.to_owned())];
-        Self { bin, program: "target-src", folder, volumes, advertise: None, under: Vec::new() }
+        let (program, advertise) = ("target-src", None);
+        Self { bin, program, folder, volumes, advertise, iscsi: None, under: Vec::new() }
     }
 
     /// A destination with an empty pool.
     pub(crate) fn destination(bin: &'a Path, folder: PathBuf) -> Self {
-        let (program, volumes) = ("target-dst", Vec::new());
-        Self { bin, program, folder, volumes, advertise: None, under: Vec::new() }
+        let (program, volumes, advertise) = ("target-dst", Vec::new(), None);
+        Self { bin, program, folder, volumes, advertise, iscsi: None, under: Vec::new() }
+    }
+
+    /// The same with iSCSI.
+    pub(crate) fn with_iscsi(self, at: SocketAddr) -> Self {
+        Self { iscsi: Some(at), ..self }
     }
 
     /// Starts it, and waits until it serves.
@@ -62,8 +70,12 @@ impl<'a> StorageSpec<'a> {
         if let Some(host) = self.advertise {
             command.args(["--advertise", &host.to_string()]);
         }
+        if let Some(iscsi) = self.iscsi {
+            command.args(["--iscsi", &iscsi.to_string()]);
+        }
         let log = self.folder.join("log");
-        let server = Server::listening(self.program, &mut command, &log, &[control, nbd])?;
+        let ports: Vec<SocketAddr> = [control, nbd].into_iter().chain(self.iscsi).collect();
+        let server = Server::listening(self.program, &mut command, &log, &ports)?;
         Ok(Storage { server, nbd, control })
     }
 }

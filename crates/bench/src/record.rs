@@ -20,6 +20,8 @@ use crate::machine::Machine;
 pub(crate) enum Part {
     /// Serving a volume, beside other NBD servers.
     Serve,
+    /// Serving a volume over iSCSI, beside tgt.
+    Iscsi,
     /// Copying a volume that nobody uses.
     Copy,
     /// Moving a volume under load, beside qemu-storage-daemon.

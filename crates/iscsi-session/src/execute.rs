@@ -294,3 +294,6 @@ fn failed(failure: &Failure) -> Outcome {
         Errno::Inval | Errno::Overflow | Errno::NotSup => WorkFailure::Internal,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ mod serve;
 mod session;
 mod sessions;
 mod targets;
+#[cfg(test)]
+mod testing;
 mod unit;
 
 pub use login::{Arrival, Handed, LoginEnd, PORTAL_GROUP, next_pdu};

@@ -10,6 +10,7 @@
 //! window keeps the others at the initiator.
 
 mod commands;
+mod orders;
 mod queue;
 mod running;
 
@@ -20,12 +21,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use blockferry_iscsi::pdu::{Function, FunctionResult};
 use blockferry_iscsi::{
-    Decoder, Event, Fault, FrameError, Lun, ManagementId, Notice, PortalAddress, Reconnect,
-    Session, SessionLimits, TargetEntry, TargetQuery,
+    Decoder, Event, Fault, FrameError, PortalAddress, Session, SessionLimits, TargetEntry,
+    TargetQuery,
 };
-use blockferry_net::{BufferedPart, Deadline, Limits, Stream};
+use blockferry_net::{Awake, BufferedPart, Deadline, Limits, Stream};
 use blockferry_scsi::InitiatorPort;
 use bytes::{Buf, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -38,7 +38,7 @@ use self::running::{Ended, Running};
 use crate::login::LoggedIn;
 use crate::medium::Medium;
 use crate::targets::Targets;
-use crate::unit::{Membership, Order};
+use crate::unit::Membership;
 
 /// What a session may have under way: as many commands as Linux sends at most (its `cmds_max` is 128).
 pub(crate) const SESSION_LIMITS: SessionLimits = SessionLimits {
@@ -50,9 +50,6 @@ pub(crate) const SESSION_LIMITS: SessionLimits = SessionLimits {
 
 /// An initiator that was asked to log out has so many seconds.
 const LEAVE_SECONDS: u16 = 3;
-
-/// Nothing of a session is kept, and nothing has to be waited for before the next.
-const AT_ONCE: Reconnect = Reconnect { time2wait: 0, time2retain: 0 };
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +119,7 @@ pub(crate) async fn run(
         is_leaving: false,
         ending: None,
         buffered: limits.buffered_total.part(),
+        awake: Awake::new(limits.attention.clone()),
         deadline: Deadline::new(),
         cut: Box::pin(cut.cancelled_owned()),
         replaced: Box::pin(seat.replaced().clone().cancelled_owned()),
@@ -179,6 +177,7 @@ struct Engine {
     /// No more commands are begun; when all is answered and sent, the session ends for this reason.
     ending: Option<SessionEnd>,
     buffered: BufferedPart,
+    awake: Awake,
     deadline: Deadline,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     replaced: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -207,6 +206,7 @@ impl Engine {
 
     /// Does all that can be done now.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), SessionEnd> {
+        let mut has_waited = false;
         loop {
             self.take_orders(cx);
             self.take_pdus()?;
@@ -218,9 +218,31 @@ impl Engine {
             if self.is_over() {
                 return Err(self.ending.take().unwrap_or(SessionEnd::Closed));
             }
-            if !sent && !received {
+            if sent || received {
+                continue;
+            }
+            if has_waited {
+                // Others have their turn before this one waits again.
+                cx.waker().wake_by_ref();
                 return Ok(());
             }
+            if !self.stay_awake()? {
+                return Ok(());
+            }
+            has_waited = true;
+        }
+    }
+
+    /// Waits a moment for the next command, if that is likely to be worth it. True when something has
+    /// come.
+    fn stay_awake(&mut self) -> Result<bool, SessionEnd> {
+        let is_idle = self.ending.is_none()
+            && self.goes_on_nowhere()
+            && self.inbox.is_empty()
+            && self.session.output().is_empty();
+        match self.awake.wait(is_idle, &self.stream, &mut self.inbox)? {
+            Some(0) => Err(SessionEnd::Closed),
+            come => Ok(come.is_some()),
         }
     }
 
@@ -260,6 +282,7 @@ impl Engine {
         while self.session.wants_input() {
             let Some(pdu) = self.decoder.decode(&mut self.inbox)? else { break };
             self.deadline.disarm();
+            self.awake.took();
             self.session.handle(pdu)?;
             self.take_events();
         }
@@ -294,84 +317,6 @@ impl Engine {
         let Some(portal) = &self.portal else { return };
         for target in targets.iter_mut().filter(|target| target.portals.is_empty()) {
             target.portals.push((portal.clone(), self.session.key().portal_group));
-        }
-    }
-
-    /// Carries out a task management function, of which the session has done its own part.
-    fn manage(&mut self, id: ManagementId, function: Function, lun: Lun) {
-        let whole_target =
-            matches!(function, Function::TARGET_WARM_RESET | Function::TARGET_COLD_RESET);
-        let Some(disk) = self.disk.as_ref().filter(|_| whole_target || lun.number() == Some(0))
-        else {
-            return self.session.managed(id, FunctionResult::NO_SUCH_LUN);
-        };
-        let leave = function == Function::TARGET_COLD_RESET;
-        match function {
-            Function::CLEAR_TASK_SET => {
-                let cleared = disk.membership.clear();
-                self.settling.push(Box::pin(async move {
-                    cleared.await;
-                    Ended::Managed(id, FunctionResult::COMPLETE)
-                }));
-            }
-            Function::LOGICAL_UNIT_RESET
-            | Function::TARGET_WARM_RESET
-            | Function::TARGET_COLD_RESET => {
-                let reset = disk.membership.reset(leave);
-                self.settling.push(Box::pin(async move {
-                    let done = reset.await;
-                    let result =
-                        done.map_or(FunctionResult::REJECTED, |()| FunctionResult::COMPLETE);
-                    Ended::Managed(id, result)
-                }));
-            }
-            _ => self.session.managed(id, FunctionResult::COMPLETE),
-        }
-    }
-
-    /// Takes what other sessions have ordered.
-    fn take_orders(&mut self, cx: &mut Context<'_>) {
-        let Some(disk) = &self.disk else { return };
-        let Poll::Ready(orders) = disk.membership.mailbox().poll(cx) else { return };
-        for order in orders {
-            self.take_order(order);
-        }
-        self.take_events();
-    }
-
-    fn take_order(&mut self, order: Order) {
-        match order {
-            Order::Abort(done) => {
-                self.session.abort_all(None);
-                self.aborting.push(done);
-            }
-            Order::Reset(done) => {
-                self.session.abort_all(None);
-                self.ending.get_or_insert(SessionEnd::Reset);
-                self.aborting.push(done);
-            }
-            Order::Hush(done) => {
-                self.session.drain();
-                self.hushing.push(done);
-            }
-            Order::Resume if self.is_leaving || self.ending.is_some() => {}
-            Order::Resume => self.session.resume(),
-            Order::Leave => {
-                // Whoever knows that it need not wait logs in again at once: open-iscsi waits for 2 s otherwise.
-                self.session.notify(Notice::SessionDrop(AT_ONCE));
-                self.session.notify(Notice::LogoutRequest { within: LEAVE_SECONDS });
-                self.is_leaving = true;
-            }
-        }
-    }
-
-    /// Tells those who have ordered that it is done.
-    fn obey(&mut self) {
-        if self.commands.has_ended_what_was_aborted() {
-            self.aborting.clear();
-        }
-        if !self.hushing.is_empty() && self.goes_on_nowhere() && self.session.is_idle() {
-            self.hushing.clear();
         }
     }
 

@@ -94,3 +94,65 @@ impl Drop for Seat {
         self.sessions.lock().by_handle.remove(&self.tsih);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use blockferry_iscsi::{IscsiName, Isid};
+    use futures_util::poll;
+
+    use super::*;
+
+    fn key(isid: u8) -> SessionKey {
+        let name = |name| IscsiName::parse(name).expect("a name");
+        SessionKey {
+            initiator: name("iqn.2026-01.test:a"),
+            isid: Isid([isid; 6]),
+            target: Some(name("iqn.2026-01.test:vol")),
+            ..crate::testing::session().key().clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_initiator_that_logs_in_again_waits_until_its_old_session_has_ended() {
+        let sessions = Arc::<Sessions>::default();
+        let (old, new) = (sessions.seat().unwrap(), sessions.seat().unwrap());
+        old.establish(key(1)).await;
+        let mut established = pin!(new.establish(key(1)));
+        assert!(poll!(established.as_mut()).is_pending());
+        assert!(old.replaced().is_cancelled());
+        drop(old);
+        assert!(poll!(established.as_mut()).is_ready());
+        assert!(!new.replaced().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn sessions_of_others_stand() {
+        let sessions = Arc::<Sessions>::default();
+        let (one, other) = (sessions.seat().unwrap(), sessions.seat().unwrap());
+        one.establish(key(1)).await;
+        assert!(poll!(pin!(other.establish(key(2)))).is_ready());
+        assert!(!one.replaced().is_cancelled());
+    }
+
+    #[test]
+    fn no_two_sessions_have_a_handle_at_a_time_and_none_has_zero() {
+        let sessions = Arc::<Sessions>::default();
+        sessions.lock().last = u16::MAX - 1;
+        let seats: Vec<_> = (0..3).map(|_| sessions.seat().unwrap()).collect();
+        let handles: Vec<_> = seats.iter().map(Seat::tsih).collect();
+        assert_eq!(handles, [Tsih(u16::MAX), Tsih(1), Tsih(2)]);
+        sessions.lock().last = u16::MAX;
+        assert_eq!(sessions.seat().unwrap().tsih(), Tsih(3));
+    }
+
+    #[test]
+    fn sessions_beyond_the_limit_have_no_handle_until_one_has_ended() {
+        let sessions = Arc::<Sessions>::default();
+        let mut seats: Vec<_> = (0..SESSIONS_MAX).map(|_| sessions.seat().unwrap()).collect();
+        assert!(sessions.seat().is_none());
+        seats.pop();
+        assert!(sessions.seat().is_some());
+    }
+}

@@ -10,7 +10,6 @@
 //! Where the socket is a keeper's, answers leave in frames ([`crate::kept`]), and the connection may
 //! begin with what another process has left ([`crate::replay`]).
 
-mod awake;
 mod inflow;
 mod requests;
 
@@ -27,15 +26,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio_util::io::poll_write_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use self::awake::Awake;
 use self::inflow::Inflowing;
 use crate::greet::Session;
 use crate::kept::Keeping;
 use crate::parked::Parked;
 use crate::replay::{HeldBack, Replaying};
-use blockferry_net::Deadline;
-use blockferry_net::Stream;
-use blockferry_net::{BufferedPart, Limits};
+use blockferry_net::{Awake, BufferedPart, Deadline, Limits, Stream};
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -188,6 +184,25 @@ impl Engine {
             }
             has_waited = true;
         }
+    }
+
+    fn stay_awake_for_both(&mut self, cx: &mut Context<'_>) {
+        let is_open = matches!(self.reading, Reading::Open);
+        self.awake.wait_for_both(self.parked.len() < 2, is_open, cx);
+    }
+
+    /// Waits a moment for the next request, if that is likely to be worth it. True when something has
+    /// come.
+    fn stay_awake(&mut self) -> Result<bool, SessionEnd> {
+        let is_idle = matches!(self.reading, Reading::Open)
+            && self.parked.is_empty()
+            && self.outbox.is_empty()
+            && self.inbox.is_empty();
+        let come = self.awake.wait(is_idle, &self.stream, &mut self.inbox)?;
+        if come == Some(0) {
+            self.stop(SessionEnd::Closed);
+        }
+        Ok(come.is_some())
     }
 
     fn stop(&mut self, end: SessionEnd) {

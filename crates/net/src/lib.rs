@@ -1,9 +1,10 @@
 //! What servers over sockets share, whatever they speak: addresses, listeners with bounds on who is let
-//! in, threads that connections stay on, and memory to receive into.
+//! in, threads that connections stay on, memory to receive into, and waiting for what comes next.
 //!
 //! It knows no protocol. What becomes of a connection that was let in is decided by whoever serves it.
 
 mod address;
+mod awake;
 mod census;
 mod deadline;
 mod limits;
@@ -14,6 +15,7 @@ mod stream;
 mod threads;
 
 pub use address::{Address, BadAddress};
+pub use awake::Awake;
 pub use census::{Census, PlaceTaken};
 pub use deadline::Deadline;
 pub use limits::{Attention, BufferedPart, BufferedTotal, Limits};

@@ -1,15 +1,16 @@
 //! The lines themselves.
 
-use super::{Against, Cell, Line, Target};
+use super::{Against, Cell, Line, Target, serving};
 use crate::bench::Place;
-use crate::parts::{OURS, cutover, delay, idle_cost, migrate, scale, serve, switch};
+use crate::parts::{OURS, cutover, delay, idle_cost, migrate, scale, switch};
 use crate::record::Part;
 
 /// Every line, in the order of the page.
 pub(crate) fn lines() -> Vec<Line> {
     let mut lines = Vec::new();
-    lines.extend(serving());
-    lines.extend(serving_uncached());
+    lines.extend(serving::over_nbd());
+    lines.extend(serving::uncached());
+    lines.extend(serving::over_iscsi());
     lines.extend(copying());
     lines.extend(migrating());
     lines.extend(switching());
@@ -32,67 +33,18 @@ pub(crate) fn lines() -> Vec<Line> {
     lines
 }
 
-fn line(part: Part, what: impl Into<String>, ours: Cell, against: Against, target: Target) -> Line {
+pub(super) fn line(
+    part: Part,
+    what: impl Into<String>,
+    ours: Cell,
+    against: Against,
+    target: Target,
+) -> Line {
     Line { part, what: what.into(), ours, against, target, ceiling: None }
 }
 
-fn cell(case: &str, system: &'static str, figure: &str) -> Cell {
+pub(super) fn cell(case: &str, system: &'static str, figure: &str) -> Cell {
     Cell { case: case.to_owned(), system, figure: figure.to_owned() }
-}
-
-/// For each workload the ratio of rates, and that of processor time a request.
-const SERVING: [(f64, f64); 6] =
-    [(1.1, 0.7), (1.05, 0.4), (2.5, 0.3), (2.0, 0.4), (1.5, 0.6), (1.2, 0.8)];
-
-fn serving() -> Vec<Line> {
-    let mut lines = Vec::new();
-    for (workload, (rate_target, cpu_target)) in serve::WORKLOADS.iter().zip(SERVING) {
-        for (client, told) in [("fio.", "fio"), ("own.", "own load")] {
-            let case = serve::case(workload.name, Place::Disk);
-            let is_stream = workload.name.starts_with("256k");
-            let (unit, word) = if is_stream { ("mbps", "MB/s") } else { ("iops", "IOPS") };
-            let at = |system, figure: &str| cell(&case, system, &format!("{client}{figure}"));
-            let rate = line(
-                Part::Serve,
-                format!("{}: {word} ({told})", workload.name),
-                at("target-src", unit),
-                Against::Highest(vec![at("nbdkit-file", unit), at("qemu-nbd", unit)]),
-                Target::AtLeast(rate_target),
-            );
-            lines.push(Line { ceiling: Some(at("nbdkit-null", unit)), ..rate });
-            lines.push(line(
-                Part::Serve,
-                format!("{}: server's CPU a request ({told})", workload.name),
-                at("target-src", "cpu_us"),
-                Against::Lowest(vec![at("nbdkit-file", "cpu_us")]),
-                Target::AtMost(cpu_target),
-            ));
-        }
-    }
-    lines
-}
-
-fn serving_uncached() -> Vec<Line> {
-    let mut lines = Vec::new();
-    for workload in serve::UNCACHED {
-        let case = serve::uncached(workload.name);
-        let at = |system, figure| cell(&case, system, figure);
-        lines.push(line(
-            Part::Serve,
-            format!("{case}: IOPS (fio)"),
-            at("target-src", "fio.iops"),
-            Against::Highest(vec![at("nbdkit-file", "fio.iops"), at("qemu-nbd", "fio.iops")]),
-            Target::AtLeast(1.0),
-        ));
-        lines.push(line(
-            Part::Serve,
-            format!("{case}: server's CPU a request (fio)"),
-            at("target-src", "fio.cpu_us"),
-            Against::Lowest(vec![at("nbdkit-file", "fio.cpu_us")]),
-            Target::AtMost(1.0),
-        ));
-    }
-    lines
 }
 
 fn copying() -> Vec<Line> {

@@ -5,6 +5,7 @@ mod copy;
 pub(crate) mod cutover;
 pub(crate) mod delay;
 pub(crate) mod idle_cost;
+pub(crate) mod iscsi;
 pub(crate) mod migrate;
 pub(crate) mod scale;
 pub(crate) mod serve;
@@ -26,6 +27,7 @@ pub(crate) const OURS: &str = "blockferry";
 pub(crate) fn round(round: &mut Round<'_>) -> Result<()> {
     match round.part() {
         Part::Serve => serve::round(round),
+        Part::Iscsi => iscsi::round(round),
         Part::Copy => copy::round(round),
         Part::Migrate => migrate::round(round),
         Part::Switch => switch::round(round),

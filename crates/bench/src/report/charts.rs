@@ -25,7 +25,7 @@ const PEER_COLORS: [&str; 3] = ["#bf8700", "#8250df", "#1a7f37"];
 pub(super) fn all(samples: &[Sample]) -> Vec<Chart> {
     let lines = goals::lines();
     let view = |part| View { samples, lines: &lines, part };
-    let serve = view(Part::Serve);
+    let (serve, iscsi) = (view(Part::Serve), view(Part::Iscsi));
     let (four_k, stream) =
         (|case: &str| case.starts_with("4k"), |case: &str| case.starts_with("256k"));
     let charts = [
@@ -64,6 +64,34 @@ pub(super) fn all(samples: &[Sample]) -> Vec<Chart> {
             "microseconds",
             "fio.cpu_us",
             stream,
+        ),
+        iscsi.bars(
+            "iscsi-iops",
+            "4 KiB requests over iSCSI, iscsi-perf",
+            "requests a second",
+            "perf.iops",
+            four_k,
+        ),
+        iscsi.bars(
+            "iscsi-iops-qemu",
+            "4 KiB requests over iSCSI, qemu-img",
+            "requests a second",
+            "qemu.iops",
+            four_k,
+        ),
+        iscsi.bars(
+            "iscsi-stream-qemu",
+            "256 KiB requests over iSCSI, qemu-img",
+            "MB/s",
+            "qemu.mbps",
+            stream,
+        ),
+        iscsi.bars(
+            "iscsi-cpu-qemu",
+            "The server's processor time for a request over iSCSI, qemu-img",
+            "microseconds",
+            "qemu.cpu_us",
+            |_| true,
         ),
         view(Part::Copy).bars(
             "copy",

@@ -81,7 +81,7 @@ fn targets(page: &mut String, samples: &[Sample]) {
     }
     page.push_str(
         "\nNo rate is asked for above 0.9 of the client's ceiling of the same round (nbdkit's null plugin, which does no \
-         I/O): such a line is *at the ceiling*. iSCSI is not measured: this version serves NBD only.\n",
+         I/O): such a line is *at the ceiling*.\n",
     );
 }
 
@@ -184,6 +184,7 @@ fn notes(page: &mut String, samples: &[&Sample]) {
 const fn title(part: Part) -> &'static str {
     match part {
         Part::Serve => "Serving a volume",
+        Part::Iscsi => "Serving a volume over iSCSI",
         Part::Copy => "Copying 2 GiB between two servers",
         Part::Migrate => "Moving a volume of 1 GiB under load",
         Part::Switch => "Through the switch",
@@ -199,6 +200,11 @@ const fn about(part: Part) -> &'static str {
         Part::Serve => {
             "A volume of 1 GiB in the page cache, over TCP on loopback. Each server is used by fio's nbd engine (libnbd), \
              and by a load of our own that is cheap enough not to be the limit. CPU is the server's, with all its children."
+        }
+        Part::Iscsi => {
+            "The same volume over iSCSI. Both clients are libiscsi's: iscsi-perf, which only reads, and `qemu-img bench`, of \
+             which the 4 KiB requests are not random but 1 MiB and 4 KiB apart. CPU is the server's; *client share* is the \
+             client's, of one processor: it has no more than one."
         }
         Part::Copy => {
             "Nobody else uses the volume. Peers copy between two nbdkit file servers and flush nothing. Ours is \
@@ -244,6 +250,16 @@ const fn columns(part: Part) -> &'static [&'static str] {
             "own.mbps",
             "own.cpu_us",
             "own.p99_us",
+        ],
+        Part::Iscsi => &[
+            "perf.iops",
+            "perf.mbps",
+            "perf.cpu_us",
+            "perf.client_share",
+            "qemu.iops",
+            "qemu.mbps",
+            "qemu.cpu_us",
+            "qemu.client_share",
         ],
         Part::Copy => &["seconds", "copy_seconds", "flush_seconds"],
         Part::Migrate => &[

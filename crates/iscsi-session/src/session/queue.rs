@@ -85,3 +85,66 @@ impl Queue {
         self.waiting.len() < before
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::reads;
+
+    const ROOM: u64 = 10_000;
+
+    fn queue(of: &[(Attribute, u32)]) -> (Queue, Vec<TaskId>) {
+        let (mut queue, commands) = (Queue::default(), reads(of));
+        let tasks = commands.iter().map(|command| command.task).collect();
+        commands.into_iter().for_each(|command| queue.push(command));
+        (queue, tasks)
+    }
+
+    /// The commands that may begin now.
+    fn begun(queue: &mut Queue) -> Vec<TaskId> {
+        std::iter::from_fn(|| queue.next(ROOM)).map(|command| command.task).collect()
+    }
+
+    #[test]
+    fn commands_begin_in_their_order_and_one_for_the_head_of_the_queue_before_them() {
+        let simple = (Attribute::Simple, 1);
+        let (mut queue, tasks) = queue(&[simple, simple, (Attribute::HeadOfQueue, 1)]);
+        assert_eq!(begun(&mut queue), [tasks[2], tasks[0], tasks[1]]);
+    }
+
+    #[test]
+    fn an_ordered_command_waits_for_those_before_it_and_holds_back_those_behind_it() {
+        let simple = (Attribute::Simple, 1);
+        let (mut queue, tasks) = queue(&[simple, (Attribute::Ordered, 1), simple]);
+        assert_eq!(begun(&mut queue), [tasks[0]]);
+        queue.end(tasks[0]);
+        assert_eq!(begun(&mut queue), [tasks[1]]);
+        queue.end(tasks[1]);
+        assert_eq!(begun(&mut queue), [tasks[2]]);
+    }
+
+    #[test]
+    fn no_more_begins_than_there_is_room_for_and_one_always_does() {
+        let of = |bytes| (Attribute::Simple, bytes);
+        let (mut queue, tasks) = queue(&[of(50_000), of(6_000), of(4_000), of(1)]);
+        assert_eq!(begun(&mut queue), [tasks[0]], "alone, however long");
+        assert_eq!((queue.charged(), queue.charge(tasks[0])), (50_000, 50_000));
+        queue.end(tasks[0]);
+        assert_eq!(begun(&mut queue), tasks[1..3]);
+        queue.end(tasks[1]);
+        queue.end(tasks[1]);
+        assert_eq!(queue.charged(), 4_000, "it has ended once");
+        assert_eq!(begun(&mut queue), [tasks[3]]);
+    }
+
+    #[test]
+    fn a_command_that_was_forgotten_never_begins() {
+        let ordered = (Attribute::Ordered, 1);
+        let (mut queue, tasks) = queue(&[ordered, ordered, (Attribute::Simple, 1)]);
+        assert_eq!(begun(&mut queue), [tasks[0]]);
+        assert!(queue.forget(tasks[1]) && !queue.forget(tasks[1]));
+        assert!(!queue.forget(tasks[0]), "it has begun");
+        queue.end(tasks[0]);
+        assert_eq!(begun(&mut queue), [tasks[2]]);
+    }
+}

@@ -1,21 +1,16 @@
-//! A target of one disk in this process, as other people's initiators see it.
+//! A target of one disk in this process.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use blockferry_block::Extent;
-use blockferry_device::{Answer, Device, DeviceInfo, Failure, Outcome, Request};
+use blockferry_device::Failure;
 use blockferry_iscsi::{Chap, Inquiry, IscsiName, Refusal, TargetEntry};
-use blockferry_iscsi_session::{
-    Change, Changed, KeepState, Medium, Opened, Targets, Unit, serve_all,
-};
+use blockferry_iscsi_session::{KeepState, Medium, Opened, Targets, Unit, serve_all};
 use blockferry_net::{Address, Limits, Listener, Threads};
 use blockferry_scsi::{
     BlockLength, Geometry, Identity, LogicalUnit, PhysicalBlock, Provisioning, UnitConfig,
     UnitState,
 };
-use blockferry_store::MemoryStore;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -26,70 +21,23 @@ pub(crate) const TARGET: &str = "iqn.2026-01.io.blockferry:vol";
 /// A server, until it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    _shutdown: DropGuard,
-    _serving: JoinHandle<()>,
+    shutdown: DropGuard,
+    serving: JoinHandle<()>,
 }
 
-/// Memory in which one update comes after the other.
-struct OneByOne {
-    memory: MemoryStore,
-    turn: Mutex<()>,
+impl Server {
+    /// Ends when the last connection has ended.
+    pub(crate) async fn end(self) {
+        drop(self.shutdown);
+        self.serving.await.expect("no panic");
+    }
 }
 
 struct Nowhere;
 
 struct OneDisk {
     unit: Arc<Unit>,
-    medium: Arc<OneByOne>,
-}
-
-impl Device for OneByOne {
-    fn info(&self) -> &DeviceInfo {
-        self.memory.info()
-    }
-
-    fn call(&self, request: Request) -> Answer {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.memory.call(request)
-    }
-
-    fn call_now(&self, request: &Request) -> Option<Outcome> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.memory.call_now(request)
-    }
-}
-
-impl Medium for OneByOne {
-    fn change(
-        &self,
-        extent: Extent,
-        change: Change,
-    ) -> BoxFuture<'static, Result<Changed, Failure>> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = self.content(extent);
-        let changed = match change.kind.of(&found) {
-            Err(at) => Ok(Changed::Differs { at }),
-            Ok(data) => {
-                let write = Request::Write { offset: extent.start(), data, fua: change.fua };
-                let written = self.memory.call(write).now_or_never().expect("memory does not wait");
-                written.map(|_| Changed::Made)
-            }
-        };
-        Box::pin(std::future::ready(changed))
-    }
-}
-
-impl OneByOne {
-    fn content(&self, extent: Extent) -> Vec<u8> {
-        let read = self.memory.call(Request::Read { extent, dont_fragment: true });
-        match read.now_or_never().expect("memory does not wait") {
-            Ok(blockferry_device::Reply::Read(parts)) => match parts.as_slice() {
-                [blockferry_device::ReadPart::Data(data)] => data.to_vec(),
-                other => panic!("not in one piece: {other:?}"),
-            },
-            other => panic!("not read: {other:?}"),
-        }
-    }
+    medium: Arc<dyn Medium>,
 }
 
 impl KeepState for Nowhere {
@@ -124,8 +72,8 @@ fn name() -> IscsiName {
     IscsiName::parse(TARGET).expect("a name")
 }
 
-/// Serves a thin disk of so many bytes.
-pub(crate) async fn serve(bytes: u64) -> Server {
+/// Serves a thin disk of so many bytes, which a medium has.
+pub(crate) async fn serve_on(bytes: u64, medium: Arc<dyn Medium>) -> Server {
     let geometry = Geometry::new(bytes, BlockLength::B512, PhysicalBlock::Logical).expect("a disk");
     let identity = Identity { uuid: [7; 16], name: "vol".parse().expect("a name") };
     let config = UnitConfig {
@@ -136,7 +84,6 @@ pub(crate) async fn serve(bytes: u64) -> Server {
         rotational: false,
     };
     let unit = Arc::new(Unit::new(LogicalUnit::new(config, UnitState::new()), Nowhere));
-    let medium = Arc::new(OneByOne { memory: MemoryStore::new(bytes), turn: Mutex::new(()) });
     let listener =
         Listener::bind(&"127.0.0.1:0".parse().expect("an address")).await.expect("bound");
     let Address::Tcp(_, port) = *listener.address() else { panic!("bound over TCP") };
@@ -149,5 +96,5 @@ pub(crate) async fn serve(bytes: u64) -> Server {
         shutdown.clone(),
     ));
     let address = ([127, 0, 0, 1], port).into();
-    Server { address, _shutdown: shutdown.drop_guard(), _serving: serving }
+    Server { address, shutdown: shutdown.drop_guard(), serving }
 }

@@ -9,13 +9,16 @@
 //! the same way, and through the runtime, which looks at all sockets of the thread.
 
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::task::Context;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-use super::{Engine, Reading, SessionEnd};
-use blockferry_net::Attention;
+use bytes::BytesMut;
+
+use crate::limits::Attention;
+use crate::stream::Stream;
 
 /// Longest wait. Two processors that sleep and wake each other need about as long.
 const LONGEST: Duration = Duration::from_micros(100);
@@ -42,7 +45,8 @@ const PAUSE_MAX: u32 = 1 << 14;
 const RIGHT_AGAIN: u32 = 64;
 
 /// What one connection knows of its client's habits.
-pub(super) struct Awake {
+#[derive(Debug)]
+pub struct Awake {
     attention: Attention,
     connection: u64,
     /// Turns in a row with one request, and nobody else served.
@@ -61,7 +65,8 @@ pub(super) struct Awake {
 }
 
 impl Awake {
-    pub(super) fn new(attention: Attention) -> Self {
+    /// For a connection of which nothing is known.
+    pub fn new(attention: Attention) -> Self {
         let connection = attention.number();
         Self {
             attention,
@@ -78,12 +83,12 @@ impl Awake {
     }
 
     /// A request was taken.
-    pub(super) const fn took(&mut self) {
+    pub const fn took(&mut self) {
         self.taken += 1;
     }
 
     /// A request was answered.
-    pub(super) const fn answered(&mut self) {
+    pub const fn answered(&mut self) {
         self.answered += 1;
     }
 
@@ -133,6 +138,65 @@ impl Awake {
     const fn crowded(&mut self) {
         self.pause = PAUSE_MAX;
     }
+
+    /// Waits a moment for the next request, if that is likely to be worth it; `is_idle` says whether the
+    /// client has everything that it has asked for. Gives how many bytes have come, zero at the end, and
+    /// `None` where nothing has.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn wait(
+        &mut self,
+        is_idle: bool,
+        stream: &Stream,
+        inbox: &mut BytesMut,
+    ) -> io::Result<Option<usize>> {
+        let Some(longest) = self.patience().filter(|_| is_idle) else { return Ok(None) };
+        let begun = Instant::now();
+        while begun.elapsed() < longest {
+            match stream.receive_now(inbox)? {
+                None if is_crowded() => {
+                    self.crowded();
+                    return Ok(None);
+                }
+                None => {}
+                Some(count) => {
+                    if count > 0 {
+                        self.waited(begun.elapsed() > SOON);
+                    }
+                    return Ok(Some(count));
+                }
+            }
+        }
+        self.waited(false);
+        Ok(None)
+    }
+
+    /// The same where an answer is waited for, too: has the runtime look at all sockets of the thread
+    /// again instead of going to sleep. `is_alone` says whether less than two requests are under way, and
+    /// `is_open` whether more of them are taken.
+    pub fn wait_for_both(&mut self, is_alone: bool, is_open: bool, cx: &mut Context<'_>) {
+        let (taken, answered) = self.events();
+        if taken + answered > 0 {
+            if let Some(since) = self.since.take() {
+                self.waited(since.elapsed() > SOON);
+            }
+            let single = taken < 2 && answered < 2 && is_alone;
+            let patience = self.patience_after(single).filter(|_| is_open);
+            self.since = patience.map(|_| Instant::now());
+        }
+        let Some(since) = self.since else { return };
+        if since.elapsed() > LONGEST {
+            self.since = None;
+            return self.waited(false);
+        }
+        if is_crowded() {
+            self.since = None;
+            return self.crowded();
+        }
+        // Woken when the sockets were looked at.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+    }
 }
 
 /// Lets others have the processor; tells whether one of them has used it up.
@@ -142,67 +206,11 @@ fn is_crowded() -> bool {
     begun.elapsed() > CROWDED
 }
 
-impl Engine {
-    /// The same where an answer is waited for, too: has the runtime look at all sockets of the thread
-    /// again instead of going to sleep, as long as that is likely to be worth it.
-    pub(super) fn stay_awake_for_both(&mut self, cx: &mut Context<'_>) {
-        let awake = &mut self.awake;
-        let (taken, answered) = awake.events();
-        if taken + answered > 0 {
-            if let Some(since) = awake.since.take() {
-                awake.waited(since.elapsed() > SOON);
-            }
-            let single = taken < 2 && answered < 2 && self.parked.len() < 2;
-            let open = matches!(self.reading, Reading::Open);
-            let patience = awake.patience_after(single).filter(|_| open);
-            awake.since = patience.map(|_| Instant::now());
-        }
-        let Some(since) = awake.since else { return };
-        if since.elapsed() > LONGEST {
-            awake.since = None;
-            return awake.waited(false);
-        }
-        if is_crowded() {
-            awake.since = None;
-            return awake.crowded();
-        }
-        // Woken when the sockets were looked at.
-        let _ = pin!(tokio::task::yield_now()).poll(cx);
-    }
-
-    /// Waits a moment for the next request, if that is likely to be worth it. True when something has
-    /// come.
-    pub(super) fn stay_awake(&mut self) -> Result<bool, SessionEnd> {
-        let idle = matches!(self.reading, Reading::Open)
-            && self.parked.is_empty()
-            && self.outbox.is_empty()
-            && self.inbox.is_empty();
-        let Some(longest) = self.awake.patience().filter(|_| idle) else { return Ok(false) };
-        let begun = Instant::now();
-        while begun.elapsed() < longest {
-            match self.stream.receive_now(&mut self.inbox)? {
-                Some(0) => {
-                    self.stop(SessionEnd::Closed);
-                    return Ok(true);
-                }
-                Some(_) => {
-                    self.awake.waited(begun.elapsed() > SOON);
-                    return Ok(true);
-                }
-                None if is_crowded() => {
-                    self.awake.crowded();
-                    return Ok(false);
-                }
-                None => {}
-            }
-        }
-        self.awake.waited(false);
-        Ok(false)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn attention() -> Attention {
@@ -285,5 +293,23 @@ mod tests {
         assert!(waited(&mut awake, false) <= WRONG_MAX as usize);
         let again = waited(&mut awake, true) + waited(&mut awake, true) + waited(&mut awake, true);
         assert!(again > 10_000, "a client that has changed is waited for again: {again}");
+    }
+
+    #[tokio::test]
+    async fn what_comes_is_taken_by_who_waits_and_by_nobody_else() {
+        let (one, mut other) = UnixStream::pair().unwrap();
+        one.set_nonblocking(true).unwrap();
+        let stream = Stream::adopt(one.into()).unwrap();
+        other.write_all(b"the next request").unwrap();
+        let (mut awake, mut inbox) = (Awake::new(attention()), BytesMut::new());
+        turns_until_it_waits(&mut awake);
+        awake.took();
+        assert_eq!(awake.wait(false, &stream, &mut inbox).unwrap(), None, "answers are missing");
+        awake.took();
+        assert_eq!(awake.wait(true, &stream, &mut inbox).unwrap(), Some(16));
+        assert_eq!(&inbox[..], b"the next request");
+        drop(other);
+        awake.took();
+        assert_eq!(awake.wait(true, &stream, &mut inbox).unwrap(), Some(0), "the end");
     }
 }
