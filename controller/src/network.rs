@@ -4,8 +4,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context;
+use blockferry_block::Extent;
 use blockferry_device::{DeviceInfo, Reply, Request};
-use blockferry_nbd_session::{CallError, ConnectOptions, Link, NbdUri, RoleClaim, connect, list};
+use blockferry_nbd_session::{
+    CallError, ConnectOptions, Content, Flow, Link, NbdUri, RoleClaim, connect, list,
+};
 
 use crate::copy::{End, EndError};
 
@@ -59,8 +62,11 @@ impl Network for Nbd {
     }
 
     async fn close(&self, connection: Link) {
-        // A peer that does not listen any more is left alone.
-        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, connection.disconnect()).await;
+        let goodbye = connection.clone().disconnect();
+        if tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await.is_err() {
+            // A peer that does not listen any more is left, also in the middle of a request.
+            connection.abort();
+        }
     }
 }
 
@@ -74,11 +80,22 @@ impl End for Link {
     }
 
     async fn request(&self, request: Request) -> Result<Reply, EndError> {
-        match Self::request(self, request).await {
-            Ok(reply) => Ok(reply),
-            Err(CallError::Refused(failure)) => Err(EndError::Refused(failure)),
-            Err(CallError::Lost) => Err(EndError::Lost(CallError::Lost.to_string())),
-        }
+        Self::request(self, request).await.map_err(end_error)
+    }
+
+    async fn read(&self, extent: Extent) -> Result<Content, EndError> {
+        self.read_flowing(extent).await.map_err(end_error)
+    }
+
+    async fn write_flowing(&self, extent: Extent, flow: Flow) -> Result<Reply, EndError> {
+        Self::write_flowing(self, extent, flow).await.map_err(end_error)
+    }
+}
+
+fn end_error(error: CallError) -> EndError {
+    match error {
+        CallError::Refused(failure) => EndError::Refused(failure),
+        CallError::Lost => EndError::Lost(CallError::Lost.to_string()),
     }
 }
 

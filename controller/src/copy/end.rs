@@ -4,7 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use blockferry_block::Extent;
 use blockferry_device::{DeviceInfo, Failure, Reply, Request};
+use blockferry_nbd_session::{Content, Flow};
 
 /// Which storage program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,4 +45,23 @@ pub(crate) trait End: Send + Sync {
 
     /// Sends the request when first polled; requests polled one after the other are sent in that order.
     fn request(&self, request: Request) -> impl Future<Output = Result<Reply, EndError>> + Send;
+
+    /// Reads; what comes in one piece may be handed on while it comes.
+    fn read(&self, extent: Extent) -> impl Future<Output = Result<Content, EndError>> + Send {
+        let reply = self.request(Request::Read { extent, dont_fragment: false });
+        async { reply.await.map(Content::Whole) }
+    }
+
+    /// Writes what is handed on.
+    fn write_flowing(
+        &self,
+        extent: Extent,
+        flow: Flow,
+    ) -> impl Future<Output = Result<Reply, EndError>> + Send {
+        async move {
+            let lost = || EndError::Lost("the payload broke off".to_owned());
+            let data = flow.whole().await.ok_or_else(lost)?;
+            self.request(Request::Write { offset: extent.start(), data, fua: false }).await
+        }
+    }
 }

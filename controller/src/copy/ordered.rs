@@ -282,7 +282,7 @@ fn data_of_step(step: &Step) -> u64 {
 
 fn data_len(piece: &Piece) -> u64 {
     match piece {
-        Piece::Data(data) => data.len() as u64,
+        Piece::Data(_) | Piece::Flow(_) => piece.len(),
         Piece::Zeroes(_) => 0,
     }
 }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use blockferry_block::{Extent, GIB};
 use blockferry_device::{ReadPart, Segment};
+use blockferry_nbd_session::Flow;
 use bytes::Bytes;
 
 /// Leaf of the stream's digest in bytes; a chunk is a multiple of it.
@@ -32,6 +33,8 @@ pub(crate) enum Step {
 pub(crate) enum Piece {
     /// Content, as it was read.
     Data(Bytes),
+    /// Content that is coming.
+    Flow(Flow),
     /// So many zeroes.
     Zeroes(u64),
 }
@@ -41,6 +44,7 @@ impl Piece {
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Data(data) => data.len() as u64,
+            Self::Flow(flow) => flow.length(),
             Self::Zeroes(length) => *length,
         }
     }

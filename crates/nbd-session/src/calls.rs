@@ -7,10 +7,12 @@ use std::time::Duration;
 use blockferry_block::Extent;
 use blockferry_device::{Errno, Failure, Reply, Request};
 use blockferry_nbd_wire::Joined;
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use crate::link::{CallError, LinkEnd};
+use crate::flow::Flow;
+use crate::link::{CallError, Content, LinkEnd};
 use crate::split;
 
 /// Calls that a link holds at one time, sent or not; a call beyond them begins when another ends.
@@ -52,12 +54,37 @@ pub(crate) enum Wish {
 pub(crate) struct Call {
     pub(crate) request: Request,
     pub(crate) caller: Caller,
+    pub(crate) flowing: Flowing,
+}
+
+/// What of a call does not come or go in one piece.
+#[derive(Default)]
+pub(crate) enum Flowing {
+    #[default]
+    Nothing,
+    /// The content of a read may: here it is told that it does.
+    Answer(oneshot::Sender<Flow>),
+    /// The payload of a write.
+    Payload(Flow),
 }
 
 /// Who waits for an answer. Dropping it means [`CallError::Lost`].
 pub(crate) struct Caller {
     answer: oneshot::Sender<Result<Reply, Failure>>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Flowing {
+    /// The payload, if it is one.
+    pub(crate) fn take_payload(&mut self) -> Option<Flow> {
+        match std::mem::take(self) {
+            Self::Payload(flow) => Some(flow),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
 }
 
 impl Caller {
@@ -141,9 +168,37 @@ impl Shared {
         self.finish(ticket).await
     }
 
+    /// A read whose content may flow.
+    pub(crate) async fn read_flowing(&self, extent: Extent) -> Result<Content, CallError> {
+        let (told, flow) = oneshot::channel();
+        let request = Request::Read { extent, dont_fragment: false };
+        let answer = self.call_flowing(request, Flowing::Answer(told));
+        tokio::select! {
+            biased;
+            Ok(flow) = flow => Ok(Content::Flow(flow)),
+            answer = answer => answer.map(Content::Whole),
+        }
+    }
+
+    /// A write whose payload flows.
+    pub(crate) async fn write_flowing(
+        &self,
+        extent: Extent,
+        flow: Flow,
+    ) -> Result<Reply, CallError> {
+        let request = Request::Write { offset: extent.start(), data: Bytes::new(), fua: false };
+        self.call_flowing(request, Flowing::Payload(flow)).await
+    }
+
+    async fn call_flowing(&self, request: Request, flowing: Flowing) -> Result<Reply, CallError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let receiver = self.push(request, flowing, permit.map_err(|_| CallError::Lost)?);
+        receiver.await.map_err(|_| CallError::Lost)?.map_err(CallError::Refused)
+    }
+
     fn begin(&self, request: Request) -> Ticket {
         match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => Ticket::Queued(self.push(request, permit)),
+            Ok(permit) => Ticket::Queued(self.push(request, Flowing::Nothing, permit)),
             Err(_) => Ticket::Waiting(request),
         }
     }
@@ -153,7 +208,7 @@ impl Shared {
             Ticket::Queued(receiver) => receiver,
             Ticket::Waiting(request) => {
                 let permit = Arc::clone(&self.permits).acquire_owned().await;
-                self.push(request, permit.map_err(|_| CallError::Lost)?)
+                self.push(request, Flowing::Nothing, permit.map_err(|_| CallError::Lost)?)
             }
         };
         receiver.await.map_err(|_| CallError::Lost)?.map_err(CallError::Refused)
@@ -162,10 +217,11 @@ impl Shared {
     fn push(
         &self,
         request: Request,
+        flowing: Flowing,
         permit: OwnedSemaphorePermit,
     ) -> oneshot::Receiver<Result<Reply, Failure>> {
         let (answer, receiver) = oneshot::channel();
-        let call = Call { request, caller: Caller { answer, _permit: permit } };
+        let call = Call { request, caller: Caller { answer, _permit: permit }, flowing };
         let taken = {
             let mut queue = self.queue();
             let taken = queue.wish == Wish::Stay;
@@ -197,12 +253,29 @@ impl Shared {
     }
 
     /// Whether the export can take the request at all.
-    fn check(&self, request: &Request) -> Result<(), Failure> {
+    pub(crate) fn check(&self, request: &Request) -> Result<(), Failure> {
+        self.joined.device.check(request)?;
+        request.extent().map_or(Ok(()), |extent| self.check_blocks(extent))
+    }
+
+    /// Whether the export can take a write of a payload that flows.
+    pub(crate) fn check_flow(&self, extent: Extent, flow: &Flow) -> Result<(), Failure> {
         let device = &self.joined.device;
-        device.check(request)?;
-        let block = u64::from(device.block_size_min);
-        match request.extent() {
-            Some(extent) if extent.start() % block != 0 || extent.len() % block != 0 => {
+        // What does not depend on the data.
+        device.check(&Request::Write { offset: extent.start(), data: Bytes::new(), fua: false })?;
+        let fits = extent.end() <= device.size && extent.len() <= u64::from(device.payload_max);
+        if !fits || extent.len() != flow.length() {
+            let length = flow.length();
+            let reason = format!("{length} bytes do not fit into {extent}, or into one write");
+            return Err(Failure::new(Errno::Inval, reason));
+        }
+        self.check_blocks(extent)
+    }
+
+    fn check_blocks(&self, extent: Extent) -> Result<(), Failure> {
+        let block = u64::from(self.joined.device.block_size_min);
+        match extent {
+            extent if extent.start() % block != 0 || extent.len() % block != 0 => {
                 Err(Failure::new(
                     Errno::Inval,
                     format!("{extent} is not a multiple of the server's block size {block}"),

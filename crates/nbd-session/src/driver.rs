@@ -1,5 +1,7 @@
 //! The task behind a [`crate::Link`]: sends what is queued, hands the answers back.
 
+mod flows;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,7 +16,9 @@ use blockferry_nbd_wire::{
 use bytes::{Buf, BytesMut};
 use tokio_util::io::poll_write_buf;
 
-use crate::calls::{Call, Caller, Shared, Wish};
+use self::flows::Inflow;
+use crate::calls::{Call, Caller, Flowing, Shared, Wish};
+use crate::flow::Flow;
 use crate::link::LinkEnd;
 use crate::slots::Slots;
 use blockferry_net::Stream;
@@ -32,18 +36,20 @@ pub(crate) async fn drive(stream: Stream, inbox: BytesMut, shared: Arc<Shared>) 
         inbox,
         outbox: Outbox::new(),
         waiting: Slots::new(),
+        inflow: None,
+        outflow: None,
         farewell: false,
     };
     let end = poll_fn(|cx| driver.poll(cx)).await;
     tracing::debug!(%end, unanswered = driver.waiting.len(), "a link ended");
-    let Driver { stream, shared, waiting, backlog, .. } = driver;
-    if end == LinkEnd::Aborted {
+    let Driver { stream, shared, waiting, backlog, inflow, outflow, .. } = driver;
+    if matches!(end, LinkEnd::Aborted | LinkEnd::BrokeOff) {
         stream.cut();
     } else {
         drop(stream);
     }
     // Calls are lost before the end is told, so that who saw the end finds none unanswered.
-    drop((waiting, backlog));
+    drop((waiting, backlog, inflow, outflow));
     shared.ended(end);
 }
 
@@ -56,6 +62,10 @@ struct Driver {
     inbox: BytesMut,
     outbox: Outbox,
     waiting: Slots<Waiting>,
+    /// Content that is coming, and is handed on.
+    inflow: Option<Inflow>,
+    /// The payload of the write whose header went last; nothing else is sent before its end.
+    outflow: Option<Flow>,
     /// The request to disconnect is in the outbox, or sent.
     farewell: bool,
 }
@@ -64,6 +74,7 @@ struct Driver {
 struct Waiting {
     assembler: Assembler,
     caller: Caller,
+    flowing: Flowing,
 }
 
 impl Driver {
@@ -79,6 +90,9 @@ impl Driver {
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), LinkEnd> {
         loop {
             self.take_calls()?;
+            while self.send_flow(cx)? {
+                self.take_calls()?;
+            }
             let received = self.receive(cx)?;
             let sent = self.send(cx)?;
             if self.farewell && self.outbox.is_empty() {
@@ -101,11 +115,11 @@ impl Driver {
         if wish == Wish::Abort {
             return Err(LinkEnd::Aborted);
         }
-        while self.outbox.remaining() < OUTBOX_BYTES_MAX {
+        while self.outflow.is_none() && self.outbox.remaining() < OUTBOX_BYTES_MAX {
             let Some(call) = self.backlog.pop_front() else { break };
             self.encode(call);
         }
-        let idle = self.waiting.is_empty() && self.backlog.is_empty();
+        let idle = self.waiting.is_empty() && self.backlog.is_empty() && self.outflow.is_none();
         if wish == Wish::Leave && idle && !self.farewell {
             self.farewell = true;
             encode_disconnect(&mut self.outbox, self.shared.joined.negotiated.style);
@@ -114,7 +128,7 @@ impl Driver {
     }
 
     fn encode(&mut self, call: Call) {
-        let Call { mut request, caller } = call;
+        let Call { mut request, caller, mut flowing } = call;
         let negotiated = &self.shared.joined.negotiated;
         let on_wire = match request {
             Request::Read { dont_fragment, .. } => {
@@ -126,14 +140,19 @@ impl Driver {
         if let Request::Read { dont_fragment, .. } = &mut request {
             *dont_fragment = on_wire;
         }
-        let key = self.waiting.insert(Waiting { assembler, caller });
-        encode_request(&mut self.outbox, negotiated.style, Cookie(key), &request);
+        let style = negotiated.style;
+        let payload = flowing.take_payload();
+        let key = self.waiting.insert(Waiting { assembler, caller, flowing });
+        match payload {
+            None => encode_request(&mut self.outbox, style, Cookie(key), &request),
+            Some(flow) => self.begin_outflow(Cookie(key), &request, flow),
+        }
     }
 
     /// Receives once and hands out what came whole. True when something came.
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, LinkEnd> {
         self.decode()?;
-        let missing = self.decoder.missing(&self.inbox);
+        let missing = self.missing();
         match self.stream.poll_receive(cx, &mut self.inbox, missing) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => Err(LinkEnd::Closed),
@@ -147,14 +166,16 @@ impl Driver {
     }
 
     fn decode_frames(&mut self) -> Result<(), ReplyError> {
-        loop {
+        while self.hand_on() {
             let waiting = &self.waiting;
             let pending = |cookie: Cookie| waiting.get(cookie.0).map(|found| &found.assembler);
-            let Some(frame) = self.decoder.decode(&mut self.inbox, pending)? else {
-                return Ok(());
-            };
-            self.take_frame(frame)?;
+            match self.decoder.decode(&mut self.inbox, pending)? {
+                Some(frame) => self.take_frame(frame)?,
+                None if self.begin_inflow()? => {}
+                None => return Ok(()),
+            }
         }
+        Ok(())
     }
 
     fn take_frame(&mut self, frame: ReplyFrame) -> Result<(), ReplyError> {

@@ -14,6 +14,7 @@ mod connect;
 mod driver;
 mod engine;
 mod exports;
+mod flow;
 mod greet;
 mod kept;
 mod link;
@@ -30,7 +31,8 @@ pub use blockferry_nbd_wire::{
 pub use borrowed::Borrowed;
 pub use connect::{ConnectError, ConnectOptions, FenceOutcome, connect, fence, list};
 pub use exports::{Exports, Held, Hello, Hold, Kept, OpenError, Opened, Order, Pass, Turn};
-pub use link::{CallError, Link, LinkEnd};
+pub use flow::{Flow, FlowSender};
+pub use link::{CallError, Content, Link, LinkEnd};
 pub use replay::Replay;
 pub use serve::{KeptEnd, KeptLine, Resumed, resume, serve, serve_all, serve_kept};
 pub use uri::{BadUri, NbdUri};

@@ -8,16 +8,27 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use blockferry_block::Extent;
 use blockferry_device::{Answer, Device, DeviceInfo, Errno, Failure, Reply, Request};
 use blockferry_nbd_wire::Style;
 
 use crate::calls::{Begun, Shared, Wish};
+use crate::flow::{Flow, LONG};
 
 /// A connection to an export on a server. Clones share it; when the last one is dropped, what is
 /// outstanding is finished and the connection closed in good manners.
 #[derive(Clone)]
 pub struct Link {
     handle: Arc<Handle>,
+}
+
+/// What a read brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All that was asked for.
+    Whole(Reply),
+    /// The same as one piece of data, which is coming.
+    Flow(Flow),
 }
 
 /// Why a call has no answer.
@@ -40,6 +51,9 @@ pub enum LinkEnd {
     /// This side cut the connection.
     #[error("cut by this side")]
     Aborted,
+    /// This side cut the connection in the middle of a write, whose payload did not come whole.
+    #[error("cut by this side: the payload of a write broke off")]
+    BrokeOff,
     /// The server closed the connection.
     #[error("closed by the server")]
     Closed,
@@ -101,6 +115,30 @@ impl Link {
                 Begun::Pieces(task) => task.await.unwrap_or(Err(CallError::Lost)),
             }
         }
+    }
+
+    /// Reads; long content that comes in one piece is handed on while it comes.
+    ///
+    /// # Errors
+    /// Those of [`Link::request`]. A connection that ends later breaks the flow off.
+    pub async fn read_flowing(&self, extent: Extent) -> Result<Content, CallError> {
+        let payload_max = u64::from(self.info().payload_max);
+        let request = Request::Read { extent, dont_fragment: false };
+        if !(LONG..=payload_max).contains(&extent.len()) {
+            return self.request(request).await.map(Content::Whole);
+        }
+        self.shared().check(&request).map_err(CallError::Refused)?;
+        self.shared().read_flowing(extent).await
+    }
+
+    /// Writes what flows, while it comes. The connection sends nothing else meanwhile. If the flow
+    /// breaks off, the connection is cut: the server has a part of a request.
+    ///
+    /// # Errors
+    /// Those of [`Link::request`]; the flow has to be as long as the extent.
+    pub async fn write_flowing(&self, extent: Extent, flow: Flow) -> Result<Reply, CallError> {
+        self.shared().check_flow(extent, &flow).map_err(CallError::Refused)?;
+        self.shared().write_flowing(extent, flow).await
     }
 
     /// Waits until the connection has ended, and says why.

@@ -89,6 +89,35 @@ impl Assembler {
         }
     }
 
+    /// Whether the chunk is the whole reply: all that was asked for, in one piece of data. The payload
+    /// begins with the offset, in 64 bits.
+    pub fn is_all(&self, header: &ReplyHeader) -> bool {
+        let ReplyHeader::Chunk { done: true, kind: c::REPLY_TYPE_OFFSET_DATA, length, .. } =
+            *header
+        else {
+            return false;
+        };
+        self.chunks == 0 && length.checked_sub(8) == Some(self.asked.len())
+    }
+
+    /// What was asked for.
+    pub const fn asked(&self) -> Extent {
+        self.asked
+    }
+
+    /// Judges the offset of a chunk that [`Assembler::is_all`].
+    ///
+    /// # Errors
+    /// When it is not that of the request.
+    pub fn check_offset(&self, offset: u64) -> Result<(), ReplyError> {
+        let content = Extent::new(offset, self.asked.len())
+            .map_err(|_| ReplyError::Malformed("its end does not fit into 64 bits"))?;
+        match content == self.asked {
+            true => Ok(()),
+            false => Err(ReplyError::OutsideRequest { content, asked: self.asked }),
+        }
+    }
+
     fn simple_length(&self, error: u32) -> Result<usize, ReplyError> {
         let payload = match self.expects {
             Expects::Content { .. } if error == 0 => self.asked.len(),

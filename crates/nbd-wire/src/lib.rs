@@ -42,7 +42,7 @@ pub use reply::encode_reply;
 pub use reply_decoder::{ReplyDecoder, ReplyFrame, ReplyHeader};
 pub use request::{
     CommandFlags, Cookie, Negotiated, RequestDecoder, RequestError, RequestFrame, RequestHeader,
-    Style, encode_disconnect, encode_request,
+    Style, encode_disconnect, encode_request, encode_write_ahead,
 };
 pub use role::{Role, RoleClaim};
 pub use server::{

@@ -97,6 +97,17 @@ impl ReplyDecoder {
         Ok(Some(ReplyFrame { header, payload }))
     }
 
+    /// The header whose payload has not come whole; it was judged.
+    pub fn begun(&self) -> Option<&ReplyHeader> {
+        self.begun.as_ref().map(|(header, _)| header)
+    }
+
+    /// Leaves the payload that has begun to whoever asks: the stream goes on with its first byte, and
+    /// the next header follows its last.
+    pub fn hand_over(&mut self) -> Option<ReplyHeader> {
+        self.begun.take().map(|(header, _)| header)
+    }
+
     /// How many bytes are missing until the next frame, or its shortest header, is whole.
     pub fn missing(&self, input: &BytesMut) -> usize {
         let whole = match (&self.begun, self.style) {

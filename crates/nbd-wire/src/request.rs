@@ -1,5 +1,6 @@
 //! Requests of the transmission phase, in compact and in extended form.
 
+use blockferry_block::Extent;
 use blockferry_device::{PAYLOAD_MAX, Request};
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -225,6 +226,16 @@ pub fn encode_request(out: &mut Outbox, style: Style, cookie: Cookie, request: &
     if let Request::Write { data, .. } = request {
         out.put_payload(data.clone());
     }
+}
+
+/// Appends the header of a write whose payload the caller appends behind it, all of it and nothing else.
+///
+/// # Panics
+/// When the length does not fit into the 32 bits of the compact form.
+pub fn encode_write_ahead(out: &mut Outbox, style: Style, cookie: Cookie, extent: Extent) {
+    let (flags, command) = (CommandFlags(0), c::CMD_WRITE);
+    let (offset, length) = (extent.start(), extent.len());
+    put_header(out, style, &RequestHeader { flags, command, cookie, offset, length });
 }
 
 /// Appends the request to disconnect, after which nothing may follow.
