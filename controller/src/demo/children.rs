@@ -18,6 +18,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a program may take to end after it was told to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A free port, which nobody else reaches.
+const ANY_PORT: &str = "127.0.0.1:0";
+
 /// Pause between two looks at a program that starts.
 const LOOK_INTERVAL: Duration = Duration::from_millis(30);
 
@@ -34,11 +37,14 @@ impl Children {
         let mut started = Self { dir: dir.to_owned(), children: Vec::new() };
         let volume = format!("--volume={name}={}", image.display());
         let pool = format!("--pool={}", dir.join("pool").display());
-        started.spawn("target-src", "source", "--nbd", &volume).await?;
-        started.spawn("target-dst", "destination", "--nbd", &pool).await?;
+        started.spawn("target-src", "source", "--nbd", &[volume]).await?;
+        started.spawn("target-dst", "destination", "--nbd", &[pool]).await?;
         let upstream = NbdUri { address: started.nbd("source"), export: name.to_owned() };
-        let route = format!("--route={name}={upstream}");
-        started.spawn("switch-proxy", "switch", "--listen", &route).await?;
+        let routes = [
+            format!("--route={name}={upstream}"),
+            format!("--route={name}=iscsi://{}", started.portal("source").await?),
+        ];
+        started.spawn("switch-proxy", "switch", "--listen", &routes).await?;
         Ok(started)
     }
 
@@ -47,7 +53,7 @@ impl Children {
         program: &'static str,
         part: &str,
         data_flag: &str,
-        more: &str,
+        more: &[String],
     ) -> anyhow::Result<()> {
         let path = beside_this_program(program)?;
         let log = self.dir.join(format!("{part}.log"));
@@ -59,7 +65,8 @@ impl Children {
             .arg(self.control(part).to_string())
             .arg("--state")
             .arg(self.dir.join(format!("{part}.state")))
-            .arg(more)
+            .args(["--iscsi", ANY_PORT])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("no log file")?)
             .stderr(log)
@@ -119,6 +126,19 @@ impl Children {
     /// Where the client connects.
     pub(super) fn switch_nbd(&self) -> Address {
         self.nbd("switch")
+    }
+
+    /// Where an initiator logs in.
+    pub(super) async fn switch_portal(&self) -> anyhow::Result<String> {
+        self.portal("switch").await
+    }
+
+    /// Where a program serves iSCSI: over TCP, since initiators know nothing else.
+    async fn portal(&self, part: &str) -> anyhow::Result<String> {
+        let client = ControlClient::new(self.control(part), None);
+        let status: Value = client.get("/v1/status").await?;
+        let portal = status["address"]["iscsi"].as_str();
+        portal.map(str::to_owned).with_context(|| format!("the {part} does not serve iSCSI"))
     }
 
     fn control(&self, part: &str) -> ControlAddress {

@@ -15,9 +15,9 @@ use blockferry_block::MIB;
 use blockferry_checker::{Load, LoadConfig, LoadHandle};
 use blockferry_control::api::SlowDestination;
 use blockferry_device::Device;
+use blockferry_initiator::{Initiator, InitiatorSpec};
 use blockferry_nbd_session::{ConnectOptions, connect};
-use blockferry_net::Address;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::cli::DemoArgs;
 use crate::command::{Desk, MigrateOrder, migrate};
@@ -38,6 +38,9 @@ const SIZE_RANGE: std::ops::RangeInclusive<u64> = MIB..=8 << 30;
 
 /// Connections of the load.
 const CONNECTIONS: usize = 2;
+
+/// How long the initiator's first login may take.
+const LOGIN_MAX: Duration = Duration::from_secs(20);
 
 /// Requests a second: a busy client that leaves room for the copy on the smallest machine.
 const REQUESTS_PER_SECOND: u32 = 2000;
@@ -80,10 +83,10 @@ pub(crate) async fn demo(args: &DemoArgs, show: &dyn Show) -> anyhow::Result<()>
     let children = Children::start(dir, NAME, &image).await?;
     say("started target-src, target-dst and switch-proxy".to_owned());
 
-    let load = start_load(&children.switch_nbd()).await?;
+    let load = start_load(&children).await?;
     say(format!(
-        "a client writes and reads through the switch: {CONNECTIONS} connections, up to \
-         {REQUESTS_PER_SECOND} requests a second, every answer checked"
+        "clients write and read through the switch: {CONNECTIONS} connections of NBD and a session of \
+         iSCSI, up to {REQUESTS_PER_SECOND} requests a second, every answer checked"
     ));
     sleep(WARM_UP).await;
     let moved = move_volume(&children, dir, show).await?;
@@ -98,12 +101,17 @@ pub(crate) async fn demo(args: &DemoArgs, show: &dyn Show) -> anyhow::Result<()>
     proof.verdict(&moved, &seen)
 }
 
-async fn start_load(switch: &Address) -> anyhow::Result<LoadHandle> {
+async fn start_load(children: &Children) -> anyhow::Result<LoadHandle> {
     let mut devices: Vec<Arc<dyn Device>> = Vec::new();
     for _ in 0..CONNECTIONS {
-        let link = connect(&ConnectOptions::new(switch.clone(), NAME)).await;
+        let link = connect(&ConnectOptions::new(children.switch_nbd(), NAME)).await;
         devices.push(Arc::new(link.context("the client cannot connect to the switch")?));
     }
+    let disk =
+        format!("iscsi://{}/iqn.2026-01.io.blockferry:{NAME}/0", children.switch_portal().await?);
+    let login = Initiator::log_in(InitiatorSpec::new(&disk.parse()?, 0));
+    let initiator = timeout(LOGIN_MAX, login).await.context("the initiator cannot log in")?;
+    devices.push(Arc::new(initiator.context("the initiator cannot use the disk")?));
     let config = LoadConfig { rate: Some(REQUESTS_PER_SECOND), ..LoadConfig::default() };
     Load::start(devices, config).context("the load does not start")
 }

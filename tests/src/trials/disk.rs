@@ -19,7 +19,7 @@ use blockferry_iscsi::{Isid, PortalAddress};
 use tokio::task::JoinSet;
 
 use crate::cast::VOLUME;
-use crate::initiator::{
+use blockferry_initiator::{
     Command, Completion, InOrder, Initiator, InitiatorSpec, Order, RESERVATION_TYPE, Sense,
 };
 

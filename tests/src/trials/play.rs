@@ -13,7 +13,7 @@ use super::stage::{CELLS, Stage};
 use super::strike::is_call_of;
 use super::trial::Party;
 use crate::cast::{Controller, Outcome, VOLUME, connect, load, moves_on};
-use crate::initiator::ReadsOnly;
+use blockferry_initiator::ReadsOnly;
 
 /// Pause between two runs of the controller.
 const AGAIN: Duration = Duration::from_millis(300);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use blockferry_block::Extent;
 use blockferry_checker::{Initial, LoadConfig, Mix, Tearing};
-use blockferry_nbd_session::NbdUri;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::open::VolumeUri;
 
 /// Keeps a network block volume busy and proves every answer.
 #[derive(Debug, Parser)]
@@ -26,10 +27,10 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArguments {
-    /// The volume: nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH. Several are different
-    /// paths to the same volume, and the connections take turns.
+    /// The volume: nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH or iscsi://HOST:PORT/TARGET/0.
+    /// Several are different paths to the same volume, and the connections take turns.
     #[arg(required = true, value_name = "URI")]
-    pub(crate) uris: Vec<NbdUri>,
+    pub(crate) uris: Vec<VolumeUri>,
     /// Connections in all; one for each URI where not given.
     #[arg(long, value_name = "N")]
     pub(crate) connections: Option<usize>,

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::cli::LoadArguments;
-use crate::open::open_uri;
+use crate::open::Opener;
 
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -46,9 +46,9 @@ pub(crate) async fn run(arguments: &LoadArguments) -> anyhow::Result<bool> {
 
 async fn connect(arguments: &LoadArguments) -> anyhow::Result<Vec<Arc<dyn Device>>> {
     let number = arguments.connections.unwrap_or(arguments.uris.len());
-    let mut devices = Vec::new();
+    let (mut opener, mut devices) = (Opener::default(), Vec::new());
     for uri in arguments.uris.iter().cycle().take(number) {
-        devices.push(open_uri(uri).await?);
+        devices.push(opener.open(uri).await?);
     }
     Ok(devices)
 }

@@ -8,9 +8,9 @@ use blockferry_iscsi::pdu::Status;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::command::{Command, Sense};
-use super::driver::drive;
-use super::{Completion, Initiator, InitiatorSpec, Remote, Task};
+use crate::command::{Command, Sense};
+use crate::driver::drive;
+use crate::{Completion, Initiator, InitiatorSpec, Remote, Task};
 
 /// The largest number of bytes in a request of a load.
 const PAYLOAD_MAX: u32 = 1 << 20;
@@ -40,7 +40,7 @@ fn info(size: u64) -> DeviceInfo {
 }
 
 impl Remote {
-    pub(super) async fn execute(&self, command: Command) -> Completion {
+    pub(crate) async fn execute(&self, command: Command) -> Completion {
         let (answer, answered) = oneshot::channel();
         let _ = self.tasks.send(Task { command, repeated: false, answer });
         // The driver ends after everybody who can ask it.

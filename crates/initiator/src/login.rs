@@ -5,8 +5,8 @@ use std::io;
 use blockferry_iscsi::pdu::{LoginRequest, LoginResponse, LoginStatus, Stage};
 use blockferry_iscsi::{Cid, Digests, Itt, Outbox, PortalAddress, Serial, Tsih};
 
-use super::InitiatorSpec;
-use super::wire::Wire;
+use crate::InitiatorSpec;
+use crate::wire::Wire;
 
 /// Data of one PDU that the initiator takes, in bytes.
 const SEGMENT_MAX: u32 = 32 << 10;
@@ -18,7 +18,7 @@ const FIRST_BURST: u32 = 8 << 10;
 const FIRST_COMMAND: Serial = Serial(1);
 
 /// What a target has answered.
-pub(super) enum Answered {
+pub(crate) enum Answered {
     In(Established),
     Moved { to: PortalAddress, permanently: bool },
     Refused,
@@ -26,17 +26,17 @@ pub(super) enum Answered {
 
 /// What holds for a session.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Established {
-    pub(super) cmd_sn: Serial,
-    pub(super) max_cmd_sn: Serial,
-    pub(super) expected_stat_sn: Serial,
+pub(crate) struct Established {
+    pub(crate) cmd_sn: Serial,
+    pub(crate) max_cmd_sn: Serial,
+    pub(crate) expected_stat_sn: Serial,
     /// Data that a command may bring along.
-    pub(super) immediate_max: usize,
+    pub(crate) immediate_max: usize,
     /// Data of one PDU that the target takes.
-    pub(super) segment_max: usize,
+    pub(crate) segment_max: usize,
 }
 
-pub(super) async fn log_in(wire: &mut Wire, spec: &InitiatorSpec) -> io::Result<Answered> {
+pub(crate) async fn log_in(wire: &mut Wire, spec: &InitiatorSpec) -> io::Result<Answered> {
     let request = LoginRequest {
         transit: true,
         continued: false,

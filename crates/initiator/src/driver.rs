@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::login::{Answered, Established, log_in};
-use super::route::Route;
-use super::session::{End, Session};
-use super::wire::Wire;
-use super::{Account, InitiatorSpec, Task};
+use crate::login::{Answered, Established, log_in};
+use crate::route::Route;
+use crate::session::{End, Session};
+use crate::wire::Wire;
+use crate::{Account, InitiatorSpec, Task};
 
 /// A target that said nothing for so long is asked for a sign of life.
 const IDLE: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const LOGIN_MAX: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Executes what is asked for, over as many sessions as it takes, until nobody is left who asks.
-pub(super) async fn drive(
+pub(crate) async fn drive(
     spec: InitiatorSpec,
     mut tasks: UnboundedReceiver<Task>,
     account: Arc<Account>,

@@ -1,7 +1,7 @@
 //! An iSCSI initiator that goes on as the kernel's does: when its session ends, it logs in again, where it
 //! was sent or where else it knows a portal, and sends again whatever was not answered.
 //!
-//! What it may count on, and the trials prove:
+//! What it may count on, and the fault trials prove:
 //!
 //! - A login ends the older session of the same initiator port (RFC 7143 section 6.3.5): none of its
 //!   commands executes once the login is answered. So what was not answered may be sent again, and what was
@@ -23,6 +23,7 @@ mod login;
 mod order;
 mod route;
 mod session;
+mod uri;
 mod wire;
 
 use std::collections::HashMap;
@@ -36,8 +37,14 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-pub use self::command::{Command, RESERVATION_TYPE, Sense};
-pub use self::order::{InOrder, Order, ReadsOnly};
+pub use crate::command::{Command, RESERVATION_TYPE, Sense};
+pub use crate::order::{InOrder, Order, ReadsOnly};
+pub use crate::uri::{BadDiskUri, DiskUri};
+
+/// What a load that needs no name of its own calls itself.
+const OWN_NAME: &str = "iqn.2026-01.io.blockferry.check:load";
+/// An ISID that nobody has assigned (RFC 7143 section 11.12.5).
+const RANDOM_ISID: u8 = 0x80;
 
 /// Who logs in, to what, and where.
 #[derive(Clone, Debug)]
@@ -52,6 +59,21 @@ pub struct InitiatorSpec {
     pub portals: Vec<PortalAddress>,
     /// Unix sockets that lead to portals, where those are not called directly.
     pub detours: HashMap<PortalAddress, PathBuf>,
+}
+
+impl InitiatorSpec {
+    /// The session of that number, of those that this process has with a disk.
+    pub fn new(disk: &DiskUri, number: u16) -> Self {
+        let [_, a, b, c] = std::process::id().to_be_bytes();
+        let [high, low] = number.to_be_bytes();
+        Self {
+            name: OWN_NAME.to_owned(),
+            isid: Isid([RANDOM_ISID, a, b, c, high, low]),
+            target: disk.target.to_string(),
+            portals: vec![disk.portal.clone()],
+            detours: HashMap::new(),
+        }
+    }
 }
 
 /// What has become of a command.

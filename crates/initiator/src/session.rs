@@ -10,9 +10,9 @@ use blockferry_iscsi::pdu::{
 use blockferry_iscsi::{Cid, Itt, Lun, Outbox, Pdu, Sequence, Serial, Ttt};
 use bytes::{Bytes, BytesMut};
 
-use super::command::{Command, Sense};
-use super::login::Established;
-use super::{Completion, Task};
+use crate::command::{Command, Sense};
+use crate::login::Established;
+use crate::{Completion, Task};
 
 /// A task was ended by another initiator (SAM-5 5.3.1).
 const TASK_ABORTED: Status = Status(0x40);
@@ -22,7 +22,7 @@ const LUN: Lun = Lun(0);
 
 /// Why a session is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// The connection was closed or has failed.
     Lost,
     /// The target does not answer.
@@ -35,7 +35,7 @@ pub(super) enum End {
     Fault(String),
 }
 
-pub(super) struct Session {
+pub(crate) struct Session {
     established: Established,
     cmd_sn: Serial,
     max_cmd_sn: Serial,
@@ -44,9 +44,9 @@ pub(super) struct Session {
     /// What the window keeps back, or a logout.
     waiting: VecDeque<Task>,
     sent: BTreeMap<u32, Sent>,
-    pub(super) outbox: Outbox,
+    pub(crate) outbox: Outbox,
     /// The target was asked for a sign of life.
-    pub(super) is_pinged: bool,
+    pub(crate) is_pinged: bool,
     is_leaving: bool,
 }
 
@@ -56,7 +56,7 @@ struct Sent {
 }
 
 impl Session {
-    pub(super) fn new(established: Established, unanswered: VecDeque<Task>) -> Self {
+    pub(crate) fn new(established: Established, unanswered: VecDeque<Task>) -> Self {
         Self {
             cmd_sn: established.cmd_sn,
             max_cmd_sn: established.max_cmd_sn,
@@ -71,18 +71,18 @@ impl Session {
         }
     }
 
-    pub(super) fn add(&mut self, task: Task) {
+    pub(crate) fn add(&mut self, task: Task) {
         self.waiting.push_back(task);
     }
 
     /// What has to be sent again in another session, in its order.
-    pub(super) fn into_unanswered(self) -> VecDeque<Task> {
+    pub(crate) fn into_unanswered(self) -> VecDeque<Task> {
         let again = |sent: Sent| Task { repeated: true, ..sent.task };
         self.sent.into_values().map(again).chain(self.waiting).collect()
     }
 
     /// Sends what the window lets pass.
-    pub(super) fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         while !self.is_leaving && !self.max_cmd_sn.precedes(self.cmd_sn) {
             let Some(task) = self.waiting.pop_front() else { return };
             self.send(task);
@@ -113,7 +113,7 @@ impl Session {
     }
 
     /// Asks for a sign of life.
-    pub(super) fn ping(&mut self) {
+    pub(crate) fn ping(&mut self) {
         let itt = self.tag();
         self.is_pinged = true;
         self.nop(itt, Ttt::NONE, LUN);
@@ -139,7 +139,7 @@ impl Session {
     }
 
     /// Takes a PDU of the target.
-    pub(super) fn handle(&mut self, pdu: &Pdu) -> Result<(), End> {
+    pub(crate) fn handle(&mut self, pdu: &Pdu) -> Result<(), End> {
         self.is_pinged = false;
         let response = Response::decode(&pdu.header)
             .ok_or_else(|| fault("a PDU that no target sends", &pdu.header))?;

@@ -19,14 +19,14 @@ trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
-pub(super) struct Wire {
+pub(crate) struct Wire {
     socket: Box<dyn Socket>,
-    pub(super) decoder: Decoder,
+    pub(crate) decoder: Decoder,
     inbox: BytesMut,
 }
 
 impl Wire {
-    pub(super) async fn open(portal: &PortalAddress, detour: Option<&Path>) -> io::Result<Self> {
+    pub(crate) async fn open(portal: &PortalAddress, detour: Option<&Path>) -> io::Result<Self> {
         let opening = async {
             Ok::<Box<dyn Socket>, io::Error>(match detour {
                 Some(path) => Box::new(UnixStream::connect(path).await?),
@@ -43,7 +43,7 @@ impl Wire {
     }
 
     /// Sends what there is and receives, whichever comes first. `false` at the connection's end.
-    pub(super) async fn exchange(&mut self, outbox: &mut Outbox) -> io::Result<bool> {
+    pub(crate) async fn exchange(&mut self, outbox: &mut Outbox) -> io::Result<bool> {
         self.inbox.reserve(ROOM);
         let (mut reader, mut writer) = tokio::io::split(&mut self.socket);
         tokio::select! {
@@ -53,7 +53,7 @@ impl Wire {
     }
 
     /// The next PDU that is there whole.
-    pub(super) fn pdu(&mut self) -> io::Result<Option<Pdu>> {
+    pub(crate) fn pdu(&mut self) -> io::Result<Option<Pdu>> {
         self.decoder.decode(&mut self.inbox).map_err(io::Error::other)
     }
 }

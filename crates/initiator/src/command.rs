@@ -21,9 +21,9 @@ pub const RESERVATION_TYPE: u8 = 5;
 /// A command with what it transfers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    pub(super) cdb: [u8; 16],
-    pub(super) data_out: Bytes,
-    pub(super) data_in_bytes: u32,
+    pub(crate) cdb: [u8; 16],
+    pub(crate) data_out: Bytes,
+    pub(crate) data_in_bytes: u32,
 }
 
 /// Why a command failed: sense key, additional sense code and its qualifier; zeroes where nothing was told.
@@ -42,7 +42,7 @@ impl Sense {
     pub const UNIT_ATTENTION: u8 = 0x06;
 
     /// From a response's data: a length, then sense data in either format (SPC-4 4.5).
-    pub(super) fn decode(data: &[u8]) -> Self {
+    pub(crate) fn decode(data: &[u8]) -> Self {
         let sense = data.get(2..).unwrap_or_default();
         let at = |index: usize| sense.get(index).copied().unwrap_or(0);
         match at(0) & 0x7f {

@@ -7,7 +7,7 @@
 use blockferry_iscsi::PortalAddress;
 
 #[derive(Debug)]
-pub(super) struct Route {
+pub(crate) struct Route {
     known: Vec<PortalAddress>,
     own: usize,
     next: usize,
@@ -16,16 +16,16 @@ pub(super) struct Route {
 impl Route {
     /// # Panics
     /// Without a portal.
-    pub(super) fn new(portals: &[PortalAddress]) -> Self {
+    pub(crate) fn new(portals: &[PortalAddress]) -> Self {
         assert!(!portals.is_empty(), "an initiator knows a portal");
         Self { known: portals.to_vec(), own: 0, next: 0 }
     }
 
-    pub(super) fn next(&self) -> &PortalAddress {
+    pub(crate) fn next(&self) -> &PortalAddress {
         &self.known[self.next]
     }
 
-    pub(super) fn moved(&mut self, to: PortalAddress, permanently: bool) {
+    pub(crate) fn moved(&mut self, to: PortalAddress, permanently: bool) {
         let place = self.known.iter().position(|known| *known == to);
         self.next = place.unwrap_or_else(|| {
             self.known.push(to);
@@ -36,12 +36,12 @@ impl Route {
         }
     }
 
-    pub(super) fn failed(&mut self) {
+    pub(crate) fn failed(&mut self) {
         self.next = (self.next + 1) % self.known.len();
     }
 
     /// The session has ended, for whatever reason.
-    pub(super) const fn lost(&mut self) {
+    pub(crate) const fn lost(&mut self) {
         self.next = self.own;
     }
 }
