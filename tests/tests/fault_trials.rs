@@ -186,6 +186,23 @@ fn initiators_lose_nothing_whatever_is_killed_stopped_or_cut_off() {
     ]);
 }
 
+/// The switch passes their logins on to whoever owns the volume.
+#[test]
+fn initiators_behind_the_switch_lose_nothing_whatever_is_killed_stopped_or_cut_off() {
+    run(&[
+        "switch/switch.disk.asked/2/kill x4 iscsi switched",
+        "switch/switch.disk.answered/5/kill x4 seed=1 iscsi switched",
+        "switch/switch.disk.joined/3/stop x4 seed=2 iscsi switched",
+        "switch/switch.arrangement.asked/1/kill x4 seed=3 iscsi switched",
+        "switch/switch.relocate.recorded/1/silence x4 seed=4 iscsi switched",
+        "source/source.commit.recorded/1/kill x4 seed=5 iscsi switched",
+        "source/source.disk.leaving/1/stop x4 seed=6 iscsi switched",
+        "destination/destination.disk.taken-over/1/kill x4 seed=7 iscsi switched",
+        "controller/controller.commit.answered/1/kill x4 seed=8 untold iscsi switched",
+        "switch/recvfrom/60/kill x4 seed=9 iscsi switched",
+    ]);
+}
+
 /// What a trial says that finds this fault of the storage programs.
 fn found(trial: &str, fault: &str) -> String {
     let trial: Trial = trial.parse().expect("a trial");

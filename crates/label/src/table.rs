@@ -7,6 +7,9 @@ pub const LABELS: &[&str] = &[
     "source.disk.identified",
     "storage.disk.opened",
     "storage.disk.recorded",
+    "switch.disk.asked",
+    "switch.disk.answered",
+    "switch.disk.joined",
     // Begin.
     "controller.preflight.done",
     "destination.receive.asked",

@@ -88,6 +88,7 @@ impl Portal {
 
 /// Joins an initiator to the owner of its volume, until either ends or the volume has another owner.
 async fn relay(route: &Arc<Route>, arrival: Arrival, limits: &Limits) -> Result<(), LoginEnd> {
+    blockferry_label::reached("switch.disk.asked");
     let (peer, initiator) = (arrival.peer(), arrival.who().initiator.clone());
     let upstream = match owner(route, arrival.said()).await {
         Ok(upstream) => upstream,
@@ -97,6 +98,7 @@ async fn relay(route: &Arc<Route>, arrival: Arrival, limits: &Limits) -> Result<
             return Ok(arrival.refuse(Refusal::Busy).await?);
         }
     };
+    blockferry_label::reached("switch.disk.answered");
     let Upstream { side: mut owner, at, answer } = upstream;
     let Handed { stream, unread } = arrival.hand_over();
     let mut client = Side::new(stream, unread);
@@ -110,6 +112,7 @@ async fn relay(route: &Arc<Route>, arrival: Arrival, limits: &Limits) -> Result<
     }
     tracing::info!(route = route.name(), %peer, %initiator, owner = %at, "an initiator logged in");
     let guest = route.guests().enter(at.clone());
+    blockferry_label::reached("switch.disk.joined");
     let parted = async {
         guest.moved().await;
         sleep(PARTING_MAX).await;

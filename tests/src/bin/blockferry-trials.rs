@@ -30,6 +30,9 @@ struct Flags {
     /// Has iSCSI initiators put the load on
     #[arg(long, conflicts_with = "net")]
     iscsi: bool,
+    /// Has them log in at the switch
+    #[arg(long, requires = "iscsi")]
+    switched: bool,
     /// Trials at the same time
     #[arg(long, default_value_t = 4)]
     jobs: usize,
@@ -101,7 +104,10 @@ fn trials(flags: &Flags, setting: &Setting) -> Result<Vec<Trial>> {
     } else if flags.calls.is_empty() || flags.labels {
         trials.extend(matrix::matrix(flags.seed));
     }
-    trials.iter_mut().for_each(|trial| trial.iscsi |= flags.iscsi);
+    for trial in &mut trials {
+        trial.iscsi |= flags.iscsi;
+        trial.switched |= flags.switched;
+    }
     matrix::shuffle(&mut trials, flags.seed);
     Ok(trials)
 }

@@ -41,6 +41,9 @@ pub fn parties(label: &str) -> &'static [Party] {
 /// Labels that only a disk comes to: somebody else than an initiator has none.
 const OF_A_DISK: &str = ".disk.";
 
+/// Labels that the switch comes to only with initiators of its own.
+const OF_A_PORTAL: &str = "switch.disk.";
+
 /// All trials: at each label a kill, a stop, and one fault of the network that the seed draws.
 pub fn matrix(seed: u64) -> Vec<Trial> {
     each(seed, |dice| vec![Fault::Kill, Fault::Stop, dice.one_of(&Fault::CUTS)])
@@ -83,6 +86,7 @@ pub fn at(label: &'static str, party: Party, time: u64, fault: Fault) -> Trial {
     trial.told = !UNTOLD.iter().any(|untold| label.starts_with(untold));
     trial.aborted = label.contains(".abort.");
     trial.iscsi = label.contains(OF_A_DISK);
+    trial.switched = label.starts_with(OF_A_PORTAL);
     if label.starts_with("storage.fence.") {
         trial.blows.insert(0, before_a_fence(party, fault));
     }

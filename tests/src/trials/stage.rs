@@ -75,6 +75,8 @@ pub(super) struct Stage {
     /// The controller that runs now.
     pub(super) running: Option<Controller>,
     setting: Setting,
+    /// Where the switch serves initiators.
+    portal: Option<PortalAddress>,
 }
 
 impl Stage {
@@ -110,7 +112,16 @@ impl Stage {
         let tracing = tracing(Party::Switch, setting, &coming);
         // The load is in no namespace.
         let tcp = tracing.is_some() || !trial.net && trial.seed % 2 == 1;
-        let switch = switch(&scratch, &source, &coming, (network.as_ref(), tcp)).await;
+        let mut behind = switch_spec(&scratch, &source, &coming, (network.as_ref(), tcp));
+        if trial.switched {
+            behind.routes.push(format!("{VOLUME}=iscsi://{}", source.portal()));
+            behind.more.extend(["--iscsi".to_owned(), format!("{}:0", own_host())]);
+        }
+        let switch = Switch::start(behind).await;
+        let portal: Option<PortalAddress> = match trial.switched {
+            true => Some(switch.portal().await.parse().context("the switch's portal")?),
+            false => None,
+        };
         let worker = switch.worker().await;
         let shadow = match tracing {
             Some(tracing) => Some(tracing.of(worker).await),
@@ -118,6 +129,10 @@ impl Stage {
         };
         if trial.has_cuts() {
             relays.stand_before(Party::Switch, &scratch.join("switch-control"))?;
+            if let Some(portal) = &portal {
+                let detour = detour(&scratch, Party::Switch);
+                relays.lead_to(Party::Switch, &portal.to_string(), &detour)?;
+            }
         }
         relays.introduce(Party::Source, source.process.pid());
         relays.introduce(Party::Destination, destination.process.pid());
@@ -125,7 +140,18 @@ impl Stage {
         let cluster = Cluster { source, destination, switch, scratch };
         let (trial, setting) = (trial.clone(), setting.clone());
         let (running, _shadow) = (None, shadow);
-        Ok(Self { cluster, relays, network, coming, trial, worker, _shadow, running, setting })
+        Ok(Self {
+            cluster,
+            relays,
+            network,
+            coming,
+            trial,
+            worker,
+            _shadow,
+            running,
+            setting,
+            portal,
+        })
     }
 
     fn is_traced(&self) -> bool {
@@ -140,13 +166,20 @@ impl Stage {
         LoadConfig { rate: Some(rate), seed: self.trial.seed, span, ..LoadConfig::default() }
     }
 
-    /// How initiators reach the volume: they know both portals, and begin at the source's.
+    /// How initiators reach the volume: at the switch, or they know the portals of both storage programs
+    /// and begin at the source's.
     pub(super) fn way(&self) -> Result<Way> {
         let cluster = &self.cluster;
-        let ends = [(Party::Source, &cluster.source), (Party::Destination, &cluster.destination)];
+        let portal = |storage: &Storage| storage.portal().parse().context("a portal");
+        let ends = match &self.portal {
+            Some(portal) => vec![(Party::Switch, portal.clone())],
+            None => vec![
+                (Party::Source, portal(&cluster.source)?),
+                (Party::Destination, portal(&cluster.destination)?),
+            ],
+        };
         let mut way = Way { portals: Vec::new(), detours: HashMap::new() };
-        for (party, storage) in ends {
-            let portal: PortalAddress = storage.portal().parse().context("a portal")?;
+        for (party, portal) in ends {
             if self.trial.has_cuts() {
                 way.detours.insert(portal.clone(), detour(&cluster.scratch, party));
             }
@@ -276,12 +309,12 @@ fn write_token(file: &Path) -> Result<()> {
 }
 
 /// The switch. Over TCP its worker has the client's socket itself.
-async fn switch(
+fn switch_spec(
     scratch: &Scratch,
     source: &Storage,
     coming: &VecDeque<Blow>,
     (network, tcp): (Option<&Network>, bool),
-) -> Switch {
+) -> SwitchSpec {
     let socket = |name| format!("unix:{}", scratch.join(name).display());
     let mut more = vec!["--log".to_owned(), LOG.to_owned()];
     more.extend(stops(Party::Switch, coming));
@@ -294,7 +327,7 @@ async fn switch(
         spec.control = format!("{}:10811", network.address(Party::Switch));
         spec.token_file = Some(scratch.join(TOKEN));
     }
-    Switch::start(SwitchSpec { more, ..spec }).await
+    SwitchSpec { more, ..spec }
 }
 
 /// Flags for the labels at which the party is to stop.

@@ -83,6 +83,9 @@ pub struct Trial {
     pub net: bool,
     /// Whether the load comes from iSCSI initiators, and one client of the switch that only reads.
     pub iscsi: bool,
+    /// Whether those log in at the switch, which passes their logins on. Else they know the storage
+    /// programs and are sent from one to the other.
+    pub switched: bool,
 }
 
 const PARTIES: [(Party, &str); 4] = [
@@ -148,6 +151,7 @@ impl Trial {
             aborted: false,
             net: false,
             iscsi: false,
+            switched: false,
         }
     }
 
@@ -183,7 +187,8 @@ impl fmt::Display for Trial {
         f.write_str(if self.told { "" } else { " untold" })?;
         f.write_str(if self.aborted { " aborted" } else { "" })?;
         f.write_str(if self.net { " net" } else { "" })?;
-        f.write_str(if self.iscsi { " iscsi" } else { "" })
+        f.write_str(if self.iscsi { " iscsi" } else { "" })?;
+        f.write_str(if self.switched { " switched" } else { "" })
     }
 }
 
@@ -241,6 +246,7 @@ impl FromStr for Trial {
                     "aborted" => trial.aborted = true,
                     "net" => trial.net = true,
                     "iscsi" => trial.iscsi = true,
+                    "switched" => trial.switched = true,
                     _ => bail!("{word:?} means nothing here"),
                 }
             }
@@ -251,6 +257,10 @@ impl FromStr for Trial {
             "a program that was killed cannot be cut off in the same trial: its new sockets have no relay"
         );
         ensure!(!(trial.net && trial.iscsi), "initiators are in no namespace");
+        ensure!(
+            trial.iscsi || !trial.switched,
+            "whoever is no initiator is behind the switch anyway"
+        );
         for blow in &trial.blows {
             let fault = blow.fault;
             let here = fault == Fault::Kill || fault == Fault::Stop;
@@ -269,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_trial_reads_back_from_its_line() {
-        let text = "source/source.commit.begun/2/kill destination/fdatasync/7/kill switch/recvfrom/9/kill x4 seed=9 untold aborted iscsi";
+        let text = "source/source.commit.begun/2/kill destination/fdatasync/7/kill switch/recvfrom/9/kill x4 seed=9 untold aborted iscsi switched";
         let trial: Trial = text.parse().unwrap();
         assert_eq!(trial.to_string(), text);
         assert_eq!(trial.blows.len(), 3);
@@ -283,6 +293,7 @@ mod tests {
             "source/source.copy.read/1/torn net",
             "source/fdatasync/1/kill net",
             "x1 net iscsi",
+            "x1 switched",
             "source/source.copy.read/1/kill source/source.commit.begun/1/deaf",
         ] {
             assert!(bad.parse::<Trial>().is_err(), "{bad}");
