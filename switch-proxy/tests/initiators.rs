@@ -54,7 +54,7 @@ impl World {
 async fn everything_passes_between_an_initiator_and_its_owner_until_one_ends() {
     let world = World::start().await;
     let (mut initiator, mut owner) = world.session().await;
-    assert_eq!(world.proxy.route("vol").await.initiators, 1);
+    world.proxy.until("vol", |route| route.initiators == 1).await;
     initiator.say(b"a command").await;
     owner.expect(b"a command").await;
     owner.say(b"its answer").await;

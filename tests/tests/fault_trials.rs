@@ -14,11 +14,13 @@ use blockferry_tests::trials::{Bounds, Setting, Trial, run_all};
 /// Trials at the same time: they wait more than they work.
 const JOBS: usize = 3;
 
-/// Migrations that come to every label: in peace, by NBD clients and by initiators, by a switch that nobody told, after an abort, after
-/// a source died, and after a destination did not answer.
-const COURSES: [&str; 6] = [
+/// Migrations that come to every label: in peace, by NBD clients and by initiators with and without the
+/// switch, by a switch that nobody told, after an abort, after a source died, and after a destination did
+/// not answer.
+const COURSES: [&str; 7] = [
     "x4",
     "x4 iscsi",
+    "x4 iscsi switched",
     "x4 untold",
     "x1 aborted",
     "source/source.client.answering/9/kill x1",

@@ -86,6 +86,33 @@ async fn write_protection_that_an_initiator_sets_binds_nbd_clients_and_moves_wit
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_restart_has_taken_from_a_disk_does_not_come_back_with_a_move() {
+    let mut cluster = with_disks(|spec| spec).await;
+    let set = iscsi("iscsi-swp", &["--swp=on", &disk(cluster.source.portal(), "")]).await;
+    assert!(set.success, "{}", set.err);
+    cluster.source.kill9();
+    cluster.source.restart().await;
+    let client = connect(&cluster.uri()).await;
+    write(&client, 0, vec![1; 512])
+        .await
+        .expect("protection that was not saved ends with the program");
+    cluster.migrate(&[]).await;
+    let client = connect(&cluster.destination.uri(VOLUME)).await;
+    write(&client, 0, vec![2; 512]).await.expect("a write where it was allowed before the move");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_retires_a_source_is_told_that_it_has_sent_initiators_on() {
+    let cluster = with_disks(|spec| spec).await;
+    cluster.migrate(&[]).await;
+    let sent_on = iscsi("iscsi-inq", &[&disk(cluster.source.portal(), "")]).await;
+    assert!(sent_on.success, "{}", sent_on.err);
+    let told = cluster.controller("retire", &[]).done().await;
+    let told = told.out.join(" ");
+    assert!(told.contains("logins of iSCSI initiators") && told.contains("node records"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_initiator_without_the_secret_is_not_let_in() {
     let accounts = "[[initiator]]\nname = \"user\"\nsecret = \"correct-horse-battery\"\n";
     let cluster = with_disks(|spec| {

@@ -20,7 +20,8 @@ pub(crate) async fn retire<N: Network>(desk: &Desk<'_, N>, wait: u64) -> anyhow:
         let reply = reply.with_context(|| format!("{volume} cannot be retired"))?;
         if reply.retired {
             blockferry_label::reached("controller.retire.answered");
-            let message = format!("{volume}: retired; no client path goes through the source");
+            let but = sent_on(reply.sent_on).unwrap_or_default();
+            let message = format!("{volume}: retired; no client path goes through the source{but}");
             desk.show.show(&Event::Note { message });
             return Ok(());
         }
@@ -39,4 +40,14 @@ pub(crate) async fn retire<N: Network>(desk: &Desk<'_, N>, wait: u64) -> anyhow:
         }
         sleep(ASK_INTERVAL).await;
     }
+}
+
+/// Some initiators ask the portal of their node record again whenever they have lost their connection.
+fn sent_on(logins: u64) -> Option<String> {
+    (logins > 0).then(|| {
+        format!(
+            ", but {logins} logins of iSCSI initiators were sent on from it: before you switch it off, have \
+             their node records name the destination, and have them log in anew"
+        )
+    })
 }

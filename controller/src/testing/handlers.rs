@@ -250,7 +250,7 @@ async fn verify(
 async fn retire(Shared(world): Shared<World>) -> Answer<RetireReply> {
     note(&world, "source retire");
     let moved = world.state().route.as_ref().is_some_and(|route| route.generation == 2);
-    Ok(Json(RetireReply { retired: moved, sessions: if moved { 0 } else { 2 } }))
+    Ok(Json(RetireReply { retired: moved, sessions: if moved { 0 } else { 2 }, sent_on: 0 }))
 }
 
 async fn switch_program(Shared(world): Shared<World>) -> Json<ProgramStatus> {

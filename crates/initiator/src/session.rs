@@ -216,10 +216,9 @@ impl Session {
 
     fn told(&mut self, message: &AsyncMessage) -> Result<(), End> {
         self.status(message.sequence)?;
-        match message.event {
-            AsyncEvent::LOGOUT_REQUEST if !self.is_leaving => self.log_out(),
-            AsyncEvent::CONNECTION_DROP | AsyncEvent::SESSION_DROP => return Err(End::Lost),
-            _ => {}
+        // What is going to be dropped is used until it is.
+        if message.event == AsyncEvent::LOGOUT_REQUEST && !self.is_leaving {
+            self.log_out();
         }
         Ok(())
     }

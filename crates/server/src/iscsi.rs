@@ -1,6 +1,7 @@
 //! The iSCSI side of a storage program: which target is which volume, and who may use it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use blockferry_iscsi::{Chap, Inquiry, IscsiName, PortalAddress, Refusal, TargetEntry};
@@ -35,6 +36,7 @@ impl VolumeTargets {
         if let Some(portal) = volume.moved_to() {
             let portal = portal.and_then(|portal| portal.parse().ok()).ok_or(Refusal::Removed)?;
             blockferry_label::reached("source.disk.redirecting");
+            volume.sent_on.fetch_add(1, Ordering::Relaxed);
             return Err(self.redirects.tell(who, portal));
         }
         match volume.stage() {

@@ -25,7 +25,7 @@ const RUNS_MAX: u32 = 25;
 const PLAY_MAX: Duration = Duration::from_secs(150);
 
 /// How often is looked.
-const LOOK: Duration = Duration::from_millis(4);
+pub(super) const LOOK: Duration = Duration::from_millis(4);
 
 /// An abort begins when so much is copied, in bytes.
 const ABORTED_AT: u64 = 4 << 20;

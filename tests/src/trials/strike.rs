@@ -1,10 +1,12 @@
 //! How blows fall: on whom, when the moment has come, and what is done to them.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::network::Network;
+use super::play::LOOK;
 use super::stage::Stage;
 use super::trial::{Blow, Fault, Party, Point};
 use crate::cast::until;
@@ -47,6 +49,17 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// What the judge asks for may bring the switch's next worker to the label of its predecessor.
+    pub(super) async fn lets_the_switch_go_on(&self) -> Infallible {
+        let (switch, worker) = (&self.cluster.switch, self.worker);
+        loop {
+            if switch.is_worker_stopped(worker) {
+                switch.cont_worker(worker);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     async fn fall(&mut self, blow: Blow) -> Result<()> {

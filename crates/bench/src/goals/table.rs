@@ -152,7 +152,9 @@ fn switching() -> Vec<Line> {
         for (client, told) in [("fio.", "fio"), ("own.", "own load")] {
             let figure = format!("{client}{figure}");
             let direct = Against::Highest(vec![cell(workload, switch::DIRECT, &figure)]);
-            for system in [switch::SWITCH, switch::WITHOUT_KEEPER, switch::HAPROXY] {
+            for system in
+                [switch::SWITCH, switch::WITHOUT_KEEPER, switch::HAPROXY, switch::HAPROXY_SPLICE]
+            {
                 let is_ours = system == switch::SWITCH;
                 let target = if is_ours { Target::AtLeast(target) } else { Target::Untold };
                 let what = format!("{workload} through {system} ({told})");

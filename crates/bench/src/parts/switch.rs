@@ -32,7 +32,8 @@ pub(crate) const DIRECT: &str = "direct";
 pub(crate) const SWITCH: &str = "switch-proxy";
 pub(crate) const WITHOUT_KEEPER: &str = "switch-proxy --no-keeper";
 pub(crate) const HAPROXY: &str = "haproxy";
-const SYSTEMS: [&str; 4] = [DIRECT, SWITCH, WITHOUT_KEEPER, HAPROXY];
+pub(crate) const HAPROXY_SPLICE: &str = "haproxy with splice";
+const SYSTEMS: [&str; 5] = [DIRECT, SWITCH, WITHOUT_KEEPER, HAPROXY, HAPROXY_SPLICE];
 
 pub(super) fn round(round: &mut Round<'_>) -> Result<()> {
     let scratch = round.plan.scratch(Place::Tmpfs)?;
@@ -78,8 +79,9 @@ impl Way {
         match system {
             SWITCH => through(&[]),
             WITHOUT_KEEPER => through(&["--no-keeper"]),
-            HAPROXY => {
-                let (proxy, at) = peers::haproxy(folder, server)?;
+            HAPROXY | HAPROXY_SPLICE => {
+                let splice = system == HAPROXY_SPLICE;
+                let (proxy, at) = peers::haproxy(folder, server, splice)?;
                 Ok(Self { at, between: Some(proxy) })
             }
             _ => Ok(Self { at: server, between: None }),

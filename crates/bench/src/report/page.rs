@@ -217,7 +217,7 @@ const fn about(part: Part) -> &'static str {
         }
         Part::Switch => {
             "All ways lead to one target-src. The switch runs as a user runs it, with its keeper, and without; haproxy in \
-             TCP mode with one thread. CPU is that of what stands between."
+             TCP mode with one thread, copying and splicing (what comes near to the least that a relay can cost). CPU is that of what stands between."
         }
         Part::Cutover => {
             "One client, 2,000 writes of 4 KiB a second through the switch, while the volume moves from server to server. \

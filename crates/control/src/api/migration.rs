@@ -365,6 +365,9 @@ pub struct RetireReply {
     pub retired: bool,
     /// Client paths that still end here.
     pub sessions: u64,
+    /// Logins of initiators that came here since the program began, and were sent on to the destination.
+    #[serde(default)]
+    pub sent_on: u64,
 }
 
 /// Source, `/verify`: begin to read back both sides under live writes, or ask how far it is.

@@ -164,13 +164,25 @@ impl Volume {
     }
 
     /// Ends when no initiator's command is under way; none begins before the end of what is given.
-    pub(super) async fn hush_disk(&self) -> Step<Option<Hushed>> {
+    pub(super) async fn hush_disk(self: &Arc<Self>) -> Step<Option<Hushed>> {
         let Some(unit) = self.disk.get() else { return Ok(None) };
-        match tokio::time::timeout(HUSH_TIMEOUT, unit.hush()).await {
-            Ok(hushed) => Ok(Some(hushed)),
-            Err(_) => {
-                Err(Refused::conflict("an iSCSI initiator's command does not end; try again"))
+        let Ok(hushed) = tokio::time::timeout(HUSH_TIMEOUT, unit.hush()).await else {
+            return Err(Refused::conflict("an iSCSI initiator's command does not end; try again"));
+        };
+        self.record_disk(unit).await?;
+        Ok(Some(hushed))
+    }
+
+    /// Has the records tell what the disk is now: a restart has taken from it what was not to outlive
+    /// one. Nothing changes it meanwhile.
+    async fn record_disk(self: &Arc<Self>, unit: &Unit) -> Step<()> {
+        let state = encoded(&unit.with(|unit| unit.state()));
+        match self.state().disk {
+            Some(DiskRecord { uuid, serial, state: known }) if known != state => {
+                let record = DiskRecord { uuid, serial: serial + 1, state };
+                Ok(self.record(VolumeRecord::Disk(record)).await?)
             }
+            _ => Ok(()),
         }
     }
 

@@ -32,7 +32,7 @@ mod testing;
 mod thin;
 mod throttle;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,8 @@ pub(crate) struct Volume {
     faults: Faults,
     lanes: Lanes,
     disk: Disk,
+    /// Logins of initiators that were sent on to where the volume is.
+    pub(crate) sent_on: AtomicU64,
     /// When a former owner that forwards was found after a restart.
     forwards_again_since: Option<Instant>,
 }
@@ -138,6 +140,7 @@ impl Volume {
             program,
             lanes: Lanes::default(),
             disk: Disk::new(),
+            sent_on: AtomicU64::new(0),
             forwards_again_since: (state.part == Part::Forwarding).then(Instant::now),
         });
         volume.reopen_disk()?;

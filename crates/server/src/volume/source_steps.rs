@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -264,16 +265,17 @@ impl Volume {
     /// `/retire`, at the former owner.
     pub(crate) async fn retire(self: &Arc<Self>) -> Step<RetireReply> {
         let sessions = self.sessions.clients();
+        let sent_on = self.sent_on.load(Ordering::Relaxed);
         match self.state().part {
-            Part::Retired => Ok(RetireReply { retired: true, sessions: 0 }),
+            Part::Retired => Ok(RetireReply { retired: true, sessions: 0, sent_on }),
             Part::Forwarding if sessions == 0 && !self.clients_may_come_back() => {
                 blockferry_label::reached("source.retire.asked");
                 self.record(VolumeRecord::Retired).await?;
                 blockferry_label::reached("source.retire.recorded");
                 self.set_stage(Stage::Retired);
-                Ok(RetireReply { retired: true, sessions })
+                Ok(RetireReply { retired: true, sessions, sent_on })
             }
-            Part::Forwarding => Ok(RetireReply { retired: false, sessions }),
+            Part::Forwarding => Ok(RetireReply { retired: false, sessions, sent_on }),
             _ => Err(Refused::conflict("the volume has not been moved away from here")),
         }
     }
