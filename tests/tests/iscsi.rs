@@ -105,7 +105,10 @@ async fn what_a_restart_has_taken_from_a_disk_does_not_come_back_with_a_move() {
 async fn who_retires_a_source_is_told_that_it_has_sent_initiators_on() {
     let cluster = with_disks(|spec| spec).await;
     cluster.migrate(&[]).await;
-    let sent_on = iscsi("iscsi-inq", &[&disk(cluster.source.portal(), "")]).await;
+    let at_the_source = [&*disk(cluster.source.portal(), "")];
+    // It follows a temporary move only, which it is told of when it comes back.
+    iscsi("iscsi-inq", &at_the_source).await;
+    let sent_on = iscsi("iscsi-inq", &at_the_source).await;
     assert!(sent_on.success, "{}", sent_on.err);
     let told = cluster.controller("retire", &[]).done().await;
     let told = told.out.join(" ");
