@@ -7,7 +7,7 @@
 //! a journal.
 //!
 //! Initiators have sessions of their own, which survive a connection: their logins go to the owner
-//! ([`iscsi`]).
+//! (`iscsi`).
 //!
 //! The switch is two processes: a keeper, which has the clients' sockets ([`keep`]), and its worker,
 //! which does everything else ([`work`]) and may die or be replaced without any client's noticing. It
