@@ -44,7 +44,7 @@ pub struct Initiators {
     initiators: Vec<Rc<Initiator>>,
     stamps: Cell<u64>,
     working: Cell<u64>,
-    /// By what each value was replaced, and when.
+    /// By what each value was replaced, and when that was sent last.
     replaced: RefCell<BTreeMap<(usize, Stamp), (Stamp, Tick)>>,
 }
 
@@ -229,13 +229,11 @@ impl Initiators {
 
     fn has_replaced(&self, block: usize, [old, new]: [Stamp; 2], (begun, sent): (Tick, Tick)) {
         self.witness.add("replaced", 1);
-        let (now, restored) = {
-            let mut registers = self.witness.registers.borrow_mut();
-            (registers.tick(), registers.restored())
-        };
-        let other = self.replaced.borrow_mut().insert((block, old), (new, now));
-        // A loss of power may have brought the older value back.
-        if let Some((other, at)) = other.filter(|(_, at)| *at > restored) {
+        let restored = self.witness.registers.borrow().restored();
+        let other = self.replaced.borrow_mut().insert((block, old), (new, sent));
+        // A loss of power may have brought the older value back, also behind an answer that was under way.
+        let stands = |at: Tick| at > restored;
+        if let Some((other, at)) = other.filter(|(_, at)| stands(*at) && stands(sent)) {
             let what = format!("I15: block {block}: {other} at {at} and {new} both replaced {old}");
             self.witness.violate(what);
         }

@@ -170,7 +170,7 @@ impl Volume {
         extent: Extent,
         [expected, stamp]: [Stamp; 2],
     ) -> Reply {
-        let mut found = self.disk.peek_all(extent)[0];
+        let mut found = Some(self.disk.peek_all(extent)[0]);
         let id = self.machine.borrow_mut().begin_update(session, extent);
         let mirrored = Rc::new(Cell::new(false));
         loop {
@@ -178,12 +178,11 @@ impl Volume {
                 Step::Apply { mirror } => {
                     self.witness.applied(self, id, extent, mirror);
                     if !self.witness.breaks(Mutation::CompareBeforeTurn) {
-                        let read = self.disk.read(extent).await;
-                        found = read.map_or(Stamp::NEVER, |content| content[0]);
+                        found = self.disk.read(extent).await.ok().map(|content| content[0]);
                     }
-                    if found != expected {
+                    if found != Some(expected) {
                         let mut machine = self.machine.borrow_mut();
-                        machine.local_done(id, true);
+                        machine.local_done(id, found.is_some());
                         machine.mirror_done(id, MirrorOutcome::Executed);
                         drop(machine);
                         self.after_change();
@@ -200,9 +199,9 @@ impl Volume {
                     let step = Request::CompareAndWrite { extent, expected, stamp };
                     return self.forward(session, step).await;
                 }
-                Step::Reply(_) if found != expected => {
+                Step::Reply(_) if found != Some(expected) => {
                     self.witness.left(self, id);
-                    return Reply::Differs(found);
+                    return found.map_or(Reply::Failed, Reply::Differs);
                 }
                 Step::Reply(answer) => {
                     self.witness.acknowledged(self, id, extent, mirrored.get());

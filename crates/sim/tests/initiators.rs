@@ -18,15 +18,20 @@ fn run(seed: u64, trouble: Trouble, mutations: Mutations, traced: bool) -> Outco
     run_plan(seed, plan, trouble, mutations, traced)
 }
 
+fn holds_in(seed: u64, trouble: Trouble) -> Outcome {
+    let outcome = run(seed, trouble, Faults::default().into(), false);
+    if let Some(what) = &outcome.violation {
+        run(seed, trouble, Faults::default().into(), true);
+        panic!("--initiators {INITIATORS} --faults {} --trace {seed}: {what}", trouble.name());
+    }
+    outcome
+}
+
 fn holds(seeds: std::ops::Range<u64>, trouble: Trouble) {
     let (mut logins, mut replaced) = (0, 0);
     let count = seeds.end - seeds.start;
     for seed in seeds {
-        let outcome = run(seed, trouble, Faults::default().into(), false);
-        if let Some(what) = &outcome.violation {
-            run(seed, trouble, Faults::default().into(), true);
-            panic!("--initiators {INITIATORS} --faults {} --trace {seed}: {what}", trouble.name());
-        }
+        let outcome = holds_in(seed, trouble);
         logins += outcome.counts.get("login").copied().unwrap_or_default();
         replaced += outcome.counts.get("replaced").copied().unwrap_or_default();
     }
@@ -59,6 +64,19 @@ fn initiators_see_one_register_a_block_whatever_connections_break() {
 #[test]
 fn initiators_see_one_register_a_block_whatever_crashes() {
     holds(0..150, Trouble::All);
+}
+
+/// An answer was under way when the power failed, and what it tells of was gone.
+#[test]
+fn a_replacement_that_a_loss_of_power_has_taken_may_be_made_again() {
+    for seed in [258, 446, 541] {
+        holds_in(seed, Trouble::All);
+    }
+}
+
+#[test]
+fn initiators_see_one_register_a_block_whatever_disks_fail() {
+    holds(0..100, Trouble::Disk);
 }
 
 #[test]
