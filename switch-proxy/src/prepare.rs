@@ -12,6 +12,7 @@ use blockferry_path::{
 use futures_util::stream::{self, StreamExt};
 
 use crate::exports::{GENERATION_STEP, claim, new_session};
+use crate::iscsi::reach;
 use crate::route::Route;
 
 /// Connections to the candidate that are opened at one time.
@@ -19,7 +20,8 @@ const OPENING_MAX: usize = 64;
 /// Problems that are told; more are of the same kind.
 const PROBLEMS_MAX: usize = 8;
 
-/// Opens a link to the candidate for every client, or one to look at where there is no client.
+/// Opens a link to the candidate for every client, or one to look at where there is no client; and tries
+/// its portal where there are initiators.
 pub(crate) async fn prepare(route: &Arc<Route>, candidate: &NbdUri) -> PrepareReply {
     let paths = route.paths();
     let no_client = paths.is_empty();
@@ -34,6 +36,7 @@ pub(crate) async fn prepare(route: &Arc<Route>, candidate: &NbdUri) -> PrepareRe
     if no_client {
         problems.extend(look_at(route, candidate).await.err().map(|error| error.to_string()));
     }
+    problems.extend(initiators_cannot_follow(route, candidate).await);
     problems.sort();
     problems.dedup();
     problems.truncate(PROBLEMS_MAX);
@@ -41,6 +44,21 @@ pub(crate) async fn prepare(route: &Arc<Route>, candidate: &NbdUri) -> PrepareRe
         *problem = format!("{candidate}: {problem}");
     }
     PrepareReply { prepared, problems }
+}
+
+/// Initiators log in only when the volume has moved: by then their way has to be there.
+async fn initiators_cannot_follow(route: &Arc<Route>, candidate: &NbdUri) -> Option<String> {
+    if route.guests().count() == 0 {
+        return None;
+    }
+    let candidate = route.candidate().filter(|known| known.upstream == *candidate);
+    match candidate.and_then(|candidate| candidate.iscsi) {
+        Some(portal) => {
+            let error = reach(&portal).await.err()?;
+            Some(format!("initiators could not follow: {error}"))
+        }
+        None => Some("initiators could not follow: it tells no portal".to_owned()),
+    }
 }
 
 /// Compares the candidate with what clients were told, or would be told now.

@@ -2,27 +2,30 @@
 
 mod harness;
 
-use blockferry_control::api::{MoveReply, PartyAddress, VolumeRole};
+use blockferry_control::api::{MoveReply, PartyAddress, PrepareReply, PrepareRequest, VolumeRole};
 use blockferry_iscsi::pdu::{LoginStatus, Stage};
 use harness::initiator::{End, HELLO, Owner};
-use harness::{Proxy, Storage, Volume, arrangement, soon};
+use harness::{Proxy, Storage, Volume, arrangement, free_port, soon};
 
 /// A switch whose volume is at an owner.
 struct World {
     proxy: Proxy,
     owner: Owner,
     storage: Storage,
+    destination: Storage,
     _state: tempfile::TempDir,
 }
 
 impl World {
     async fn start() -> Self {
         let owner = Owner::start().await;
-        let storage = Storage::start(&Volume::default(), VolumeRole::Owner, 1).await;
+        let volume = Volume::default();
+        let storage = Storage::start(&volume, VolumeRole::Owner, 1).await;
+        let destination = Storage::start(&volume, VolumeRole::Receiving, 1).await;
         let state = tempfile::tempdir().unwrap();
         let portal = format!("vol=iscsi://{}", owner.portal());
         let proxy = Proxy::start(&state, &[storage.route(), portal]).await;
-        Self { proxy, owner, storage, _state: state }
+        Self { proxy, owner, storage, destination, _state: state }
     }
 
     /// An initiator that has said the whole of its login.
@@ -154,14 +157,34 @@ async fn a_former_owner_that_hangs_keeps_no_initiator_and_the_new_one_is_left_al
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_initiators_could_not_follow_to_is_no_candidate() {
+    let (world, new) = (World::start().await, Owner::start().await);
+    let prepare = async |iscsi: Option<String>| {
+        let candidate = PartyAddress { iscsi, ..world.destination.party() };
+        let (migration, export) = ("00".repeat(16), "vol".to_owned());
+        let request = PrepareRequest { migration, export, candidate, announce_only: false };
+        let told = world.proxy.control.post("/v1/routes/vol/prepare", &request);
+        let reply: PrepareReply = soon(told).await.unwrap();
+        reply.problems.join("; ")
+    };
+    let nobody = format!("127.0.0.1:{}", free_port());
+    assert_eq!(prepare(Some(nobody.clone())).await, "", "there are no initiators");
+    let _session = world.session().await;
+    world.proxy.until("vol", |route| route.initiators == 1).await;
+    assert_eq!(prepare(Some(new.portal())).await, "");
+    assert!(prepare(Some(nobody.clone())).await.contains(&nobody));
+    assert!(prepare(None).await.contains("initiators could not follow"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_a_volume_has_gone_its_initiators_are_sent_after_a_restart_too() {
     let (world, new) = (World::start().await, Owner::start().await);
     world.move_to(&new).await;
-    let World { proxy, owner, storage, _state } = world;
+    let World { proxy, owner, storage, destination, _state } = world;
     proxy.stop().await;
     let configured = [storage.route(), format!("vol=iscsi://{}", owner.portal())];
     let proxy = Proxy::start(&_state, &configured).await;
-    let world = World { proxy, owner, storage, _state };
+    let world = World { proxy, owner, storage, destination, _state };
     let mut initiator = world.initiator().await;
     let _owner = new.log_in().await;
     assert_eq!(initiator.told().await, LoginStatus::SUCCESS);

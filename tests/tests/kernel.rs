@@ -9,12 +9,6 @@ use blockferry_net::Address;
 use blockferry_tests::cast::{Cluster, ClusterSpec, Guest, VOLUME, check_file_system, fill_random};
 use serde_json::json;
 
-/// Copied a second, so that the guest works while the copy runs.
-const SLOWLY: [&str; 5] = ["--chunk", "1M", "--bandwidth", "24M", "--hold-at-ready"];
-
-/// Rounds of work that the guest does with the mirror in place, before the commit.
-const ROUNDS_HELD: usize = 2;
-
 /// Rounds that begin after the commit, before the guest is told.
 const ROUNDS_MOVED: usize = 2;
 
@@ -37,14 +31,7 @@ async fn move_under_a_mounted_file_system(connections: u32) {
     Guest::prepare().await;
     let cluster = ClusterSpec::new().on_tcp().random(96).await;
     let mut guest = attach(&cluster, VOLUME, connections);
-    guest.is_ready().await;
-    guest.works(1).await;
-    let copying = cluster.controller("migrate", &SLOWLY);
-    cluster.until_copied(MIB).await;
-    guest.works(1).await;
-    copying.done().await;
-    guest.works(ROUNDS_HELD).await;
-    cluster.controller("commit", &[]).done().await;
+    guest.works_through_a_move(&cluster).await;
     cluster.until_moved().await;
     guest.works(ROUNDS_MOVED).await;
     guest.passes().await;

@@ -2,15 +2,7 @@
 //! the volume moves. The guest checks its files, its kernel log, and that it keeps its disk and its
 //! session (see `dev/vm/README.md`).
 
-use blockferry_block::MIB;
-use blockferry_control::api::VolumeRole;
 use blockferry_tests::cast::{Cluster, ClusterSpec, Guest, VOLUME, check_file_system};
-
-/// Copied a second, so that the guest works while the copy runs.
-const SLOWLY: [&str; 5] = ["--chunk", "1M", "--bandwidth", "24M", "--hold-at-ready"];
-
-/// Rounds of work that the guest does with the mirror in place, before the commit.
-const ROUNDS_HELD: usize = 2;
 
 /// Rounds that begin after the commit, before the guest is told.
 const ROUNDS_MOVED: usize = 2;
@@ -53,25 +45,12 @@ fn port(portal: &str) -> String {
     portal.rsplit(':').next().expect("HOST:PORT").to_owned()
 }
 
-/// Moves the volume below the guest's file system.
-async fn moves_below(cluster: &Cluster, guest: &mut Guest) {
-    guest.is_ready().await;
-    guest.works(1).await;
-    let copying = cluster.controller("migrate", &SLOWLY);
-    cluster.until_copied(MIB).await;
-    guest.works(1).await;
-    copying.done().await;
-    guest.works(ROUNDS_HELD).await;
-    cluster.controller("commit", &[]).done().await;
-    cluster.destination.until_role(VOLUME, VolumeRole::Owner).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn d1_6_a_kernel_that_is_sent_to_the_destination_keeps_its_mounted_ext4_on_iscsi() {
     Guest::prepare().await;
     let cluster = for_guests().random(96).await;
     let mut guest = Way::redirect(&cluster).boot(&cluster);
-    moves_below(&cluster, &mut guest).await;
+    guest.works_through_a_move(&cluster).await;
     // By its own habit it would wait for two seconds before it logs in again.
     guest.said("reconnect min 0").await;
     guest.works(ROUNDS_MOVED).await;
@@ -86,7 +65,7 @@ async fn a_kernel_behind_the_switch_keeps_its_mounted_ext4_on_iscsi_though_the_s
     let spec = spec.switch_with(format!("--iscsi-advertise={}", Guest::HOST));
     let mut cluster = spec.random(96).await;
     let mut guest = Way::switch(&cluster).await.boot(&cluster);
-    moves_below(&cluster, &mut guest).await;
+    guest.works_through_a_move(&cluster).await;
     cluster.source.kill9();
     cluster.destination.logged_in(1).await;
     guest.works(ROUNDS_MOVED).await;
@@ -100,7 +79,7 @@ async fn a_kernel_on_iscsi_is_sent_on_again_by_a_source_that_died_after_the_comm
     Guest::prepare().await;
     let mut cluster = for_guests().random(96).await;
     let mut guest = Way::redirect(&cluster).boot(&cluster);
-    moves_below(&cluster, &mut guest).await;
+    guest.works_through_a_move(&cluster).await;
     cluster.source.kill9();
     cluster.source.restart().await;
     cluster.destination.logged_in(1).await;

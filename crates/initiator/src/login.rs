@@ -3,7 +3,7 @@
 use std::io;
 
 use blockferry_iscsi::pdu::{LoginRequest, LoginResponse, LoginStatus, Stage};
-use blockferry_iscsi::{Cid, Digests, Itt, Outbox, PortalAddress, Serial, Tsih};
+use blockferry_iscsi::{Digests, Itt, Outbox, Pdu, PortalAddress, Serial, redirect};
 
 use crate::InitiatorSpec;
 use crate::wire::Wire;
@@ -37,26 +37,12 @@ pub(crate) struct Established {
 }
 
 pub(crate) async fn log_in(wire: &mut Wire, spec: &InitiatorSpec) -> io::Result<Answered> {
-    let request = LoginRequest {
-        transit: true,
-        continued: false,
-        current: Stage::Operational,
-        next: Stage::FullFeature,
-        version_max: 0,
-        version_min: 0,
-        isid: spec.isid,
-        tsih: Tsih(0),
-        itt: Itt(0),
-        cid: Cid(0),
-        cmd_sn: FIRST_COMMAND,
-        expected_stat_sn: Serial(0),
-    };
+    let request = LoginRequest::straight(spec.isid, Itt(0), FIRST_COMMAND);
     let mut outbox = Outbox::new();
     outbox.put_pdu(request.encode(), &[], &keys(spec));
     loop {
         if let Some(pdu) = wire.pdu()? {
-            let response = LoginResponse::decode(&pdu.header);
-            let answered = answered(&response, &pdu.data)?;
+            let answered = answered(&pdu)?;
             wire.decoder.set(Digests::default(), SEGMENT_MAX);
             return Ok(answered);
         }
@@ -86,16 +72,16 @@ fn keys(spec: &InitiatorSpec) -> Vec<u8> {
     pairs.iter().flat_map(|pair| [pair.as_bytes(), b"\0"].concat()).collect()
 }
 
-fn answered(response: &LoginResponse, text: &[u8]) -> io::Result<Answered> {
-    let text = std::str::from_utf8(text).map_err(io::Error::other)?;
+fn answered(pdu: &Pdu) -> io::Result<Answered> {
+    let response = LoginResponse::decode(&pdu.header);
+    let text = std::str::from_utf8(&pdu.data).map_err(io::Error::other)?;
     let value = |key: &str| {
         let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
         pairs.filter(|(known, _)| *known == key).map(|(_, value)| value).next()
     };
     match response.status {
         LoginStatus::MOVED_TEMPORARILY | LoginStatus::MOVED_PERMANENTLY => {
-            let to = value("TargetAddress").and_then(|address| address.parse().ok());
-            let to = to.ok_or_else(|| io::Error::other("a redirect to nowhere"))?;
+            let to = redirect(pdu).ok_or_else(|| io::Error::other("a redirect to nowhere"))?;
             let permanently = response.status == LoginStatus::MOVED_PERMANENTLY;
             Ok(Answered::Moved { to, permanently })
         }

@@ -1,9 +1,9 @@
 //! Commands of a session, as they come out of the protocol: for tests of what is done with them.
 
-use blockferry_iscsi::pdu::{Attribute, LoginRequest, ScsiCommand, Stage};
+use blockferry_iscsi::pdu::{Attribute, LoginRequest, ScsiCommand};
 use blockferry_iscsi::{
-    Admission, Cid, Command, Decoder, Delivery, Event, Isid, Itt, Login, LoginStep, Lun, Offer,
-    Outbox, Pdu, Pieces, PortalGroup, Serial, Session, SessionLimits, Tsih,
+    Admission, Command, Decoder, Delivery, Event, Isid, Itt, Login, LoginStep, Lun, Offer, Outbox,
+    Pdu, Pieces, PortalGroup, Serial, Session, SessionLimits, Tsih,
 };
 use bytes::BytesMut;
 
@@ -11,20 +11,7 @@ use bytes::BytesMut;
 pub(crate) fn session() -> Session {
     let limits = SessionLimits::default();
     let mut login = Login::new(Offer::default(), PortalGroup(1), limits);
-    let request = LoginRequest {
-        transit: true,
-        continued: false,
-        current: Stage::Operational,
-        next: Stage::FullFeature,
-        version_max: 0,
-        version_min: 0,
-        isid: Isid([0x80, 0, 0, 0, 0, 1]),
-        tsih: Tsih(0),
-        itt: Itt(0),
-        cid: Cid(0),
-        cmd_sn: Serial(0),
-        expected_stat_sn: Serial(0),
-    };
+    let request = LoginRequest::straight(Isid([0x80, 0, 0, 0, 0, 1]), Itt(0), Serial(0));
     let text = b"InitiatorName=iqn.2026-01.test:a\0TargetName=iqn.2026-01.test:vol\0";
     login.handle(&pdu(|outbox| outbox.put_pdu(request.encode(), &[], text)));
     match login.answer(Admission::Serve { tsih: Tsih(1), chap: None }) {

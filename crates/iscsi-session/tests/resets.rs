@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use blockferry_block::Extent;
 use blockferry_device::{Answer, Device, DeviceInfo, Failure, Request};
-use blockferry_iscsi::pdu::{
-    Attribute, Function, LoginRequest, ManagementRequest, ScsiCommand, Stage,
-};
-use blockferry_iscsi::{Cid, Header, Isid, Itt, Lun, Outbox, Serial, Tsih};
+use blockferry_iscsi::pdu::{Attribute, Function, LoginRequest, ManagementRequest, ScsiCommand};
+use blockferry_iscsi::{Header, Isid, Itt, Lun, Outbox, Serial};
 use blockferry_iscsi_session::{Change, Changed, Medium};
 use blockferry_store::MemoryStore;
 use blockferry_store::wrap::Gate;
@@ -54,20 +52,7 @@ impl Initiator {
     async fn log_in(server: &Server, name: &str) -> Self {
         let stream = TcpStream::connect(server.address).await.expect("connected");
         let mut initiator = Self { stream, cmd_sn: 0 };
-        let request = LoginRequest {
-            transit: true,
-            continued: false,
-            current: Stage::Operational,
-            next: Stage::FullFeature,
-            version_max: 0,
-            version_min: 0,
-            isid: Isid([0x80, 0, 0, 0, 0, 1]),
-            tsih: Tsih(0),
-            itt: Itt(0),
-            cid: Cid(0),
-            cmd_sn: Serial(0),
-            expected_stat_sn: Serial(0),
-        };
+        let request = LoginRequest::straight(Isid([0x80, 0, 0, 0, 0, 1]), Itt(0), Serial(0));
         let text = format!("InitiatorName=iqn.2026-01.test:{name}\0TargetName={TARGET}\0");
         initiator.send(request.encode(), text.as_bytes()).await;
         let mut answer = [0; Header::BYTES];

@@ -3,10 +3,10 @@
 
 use std::hint::black_box;
 
-use blockferry_iscsi::pdu::{Attribute, LoginRequest, ScsiCommand, Stage};
+use blockferry_iscsi::pdu::{Attribute, LoginRequest, ScsiCommand};
 use blockferry_iscsi::{
-    Admission, Cid, DataPart, Decoder, Delivery, Event, Isid, Itt, Login, LoginStep, Lun, Offer,
-    Outbox, Outcome, PortalGroup, Serial, Session, SessionLimits, Tsih,
+    Admission, DataPart, Decoder, Delivery, Event, Isid, Itt, Login, LoginStep, Lun, Offer, Outbox,
+    Outcome, PortalGroup, Serial, Session, SessionLimits, Tsih,
 };
 use bytes::{Buf, Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -84,18 +84,8 @@ fn session() -> Session {
     let limits = SessionLimits::default();
     let mut login = Login::new(Offer::default(), PortalGroup(1), limits);
     let request = LoginRequest {
-        transit: true,
-        continued: false,
-        current: Stage::Operational,
-        next: Stage::FullFeature,
-        version_max: 0,
-        version_min: 0,
-        isid: Isid([0x80, 0, 0, 0, 0, 1]),
-        tsih: Tsih(0),
-        itt: Itt(1),
-        cid: Cid(0),
-        cmd_sn: Serial(1),
         expected_stat_sn: Serial(1),
+        ..LoginRequest::straight(Isid([0x80, 0, 0, 0, 0, 1]), Itt(1), Serial(1))
     };
     let text = b"InitiatorName=iqn.2026-01.io.blockferry:initiator\0\
         TargetName=iqn.2026-01.io.blockferry:vol\0MaxRecvDataSegmentLength=262144\0";

@@ -13,3 +13,4 @@ mod upstream;
 
 pub(crate) use guests::Guests;
 pub(crate) use portal::Portal;
+pub(crate) use upstream::reach;

@@ -37,6 +37,20 @@ pub(crate) struct Upstream {
     pub(crate) answer: Pdu,
 }
 
+/// Whether a portal can be connected to.
+///
+/// # Errors
+/// Why not.
+pub(crate) async fn reach(at: &PortalAddress) -> Result<(), NoUpstream> {
+    connect(at).await.map(drop).map_err(|error| NoUpstream::Failed(at.clone(), error))
+}
+
+async fn connect(at: &PortalAddress) -> Result<Stream, LoginEnd> {
+    let address = Address::Tcp(at.host().to_owned(), at.port());
+    let connected = timeout(CONNECT_MAX, Stream::connect(&address)).await;
+    Ok(connected.map_err(|_| LoginEnd::Late)??)
+}
+
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoUpstream {
@@ -102,10 +116,7 @@ pub(crate) fn status(answer: &Pdu) -> Option<LoginStatus> {
 }
 
 async fn converse(at: &PortalAddress, said: &[Pdu]) -> Result<(Side, Pdu), LoginEnd> {
-    let address = Address::Tcp(at.host().to_owned(), at.port());
-    let connected = timeout(CONNECT_MAX, Stream::connect(&address)).await;
-    let stream = connected.map_err(|_| LoginEnd::Late)??;
-    let mut side = Side::new(stream, BytesMut::new());
+    let mut side = Side::new(connect(at).await?, BytesMut::new());
     let (last, earlier) = said.split_last().ok_or(LoginEnd::Closed)?;
     for pdu in earlier {
         side.say(pdu).await?;

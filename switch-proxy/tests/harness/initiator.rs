@@ -35,15 +35,7 @@ impl End {
             transit: !continued,
             continued,
             current,
-            next: Stage::FullFeature,
-            version_max: 0,
-            version_min: 0,
-            isid: Isid([0x80, 0, 0, 0, 0, 1]),
-            tsih: Tsih(0),
-            itt: Itt(7),
-            cid: Cid(0),
-            cmd_sn: Serial(1),
-            expected_stat_sn: Serial(0),
+            ..LoginRequest::straight(Isid([0x80, 0, 0, 0, 0, 1]), Itt(7), Serial(1))
         };
         self.send(request.encode(), text).await;
     }

@@ -5,6 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use blockferry_block::MIB;
+use blockferry_control::api::VolumeRole;
+
+use super::cluster::{Cluster, VOLUME};
 use super::nbdsh::run_tool;
 use super::process::Process;
 use crate::tree;
@@ -17,6 +21,12 @@ const VM_MAX: Duration = Duration::from_secs(150);
 
 /// A guest that is not ready after so long is looked at.
 const LOOK_AFTER: Duration = Duration::from_secs(20);
+
+/// Copied a second, so that the guest works while the copy runs.
+const SLOWLY: [&str; 5] = ["--chunk", "1M", "--bandwidth", "24M", "--hold-at-ready"];
+
+/// Rounds of work that the guest does with the mirror in place, before the commit.
+const ROUNDS_HELD: usize = 2;
 
 /// A VM that runs a scenario.
 pub struct Guest(Process);
@@ -69,6 +79,19 @@ impl Guest {
     pub async fn works(&mut self, rounds: usize) {
         let done = self.0.out().iter().filter(|line| line.contains("BF:round")).count();
         self.0.said_within(VM_MAX, "BF:round", done + rounds).await;
+    }
+
+    /// Works while the volume moves below its file system, before, during and after the copy.
+    pub async fn works_through_a_move(&mut self, cluster: &Cluster) {
+        self.is_ready().await;
+        self.works(1).await;
+        let copying = cluster.controller("migrate", &SLOWLY);
+        cluster.until_copied(MIB).await;
+        self.works(1).await;
+        copying.done().await;
+        self.works(ROUNDS_HELD).await;
+        cluster.controller("commit", &[]).done().await;
+        cluster.destination.until_role(VOLUME, VolumeRole::Owner).await;
     }
 
     /// Waits until it has said this.

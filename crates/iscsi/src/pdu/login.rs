@@ -70,6 +70,25 @@ pub struct LoginRequest {
 }
 
 impl LoginRequest {
+    /// The only request of a login that skips the security stage and wants nothing more than its text says:
+    /// connection 0 of a new session.
+    pub const fn straight(isid: Isid, itt: Itt, cmd_sn: Serial) -> Self {
+        Self {
+            transit: true,
+            continued: false,
+            current: Stage::Operational,
+            next: Stage::FullFeature,
+            version_max: 0,
+            version_min: 0,
+            isid,
+            tsih: Tsih(0),
+            itt,
+            cid: Cid(0),
+            cmd_sn,
+            expected_stat_sn: Serial(0),
+        }
+    }
+
     /// Reads the fields.
     pub fn decode(header: &Header) -> Self {
         let flags = header.flags();
