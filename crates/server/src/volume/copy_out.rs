@@ -6,7 +6,7 @@ use std::time::Instant;
 use blockferry_block::Extent;
 use blockferry_device::{Device, Errno, Failure, ReadPart, Reply, Request, Segment, SegmentState};
 use blockferry_migration::digest::{LEAF, Noted, Piece};
-use blockferry_migration::source::ClaimId;
+use blockferry_migration::source::{CLAIM_AHEAD_MAX, ClaimId};
 
 use super::owner::Owner;
 use super::{Stage, Volume, thin};
@@ -117,14 +117,13 @@ impl Volume {
     }
 
     /// The first part of the extent that may be claimed now, and how much data it holds that was not
-    /// claimed before; waits while that part is nothing.
+    /// claimed before; waits while that part is nothing, or not worth a description.
     async fn claimable(&self, owner: &Owner, extent: Extent) -> Result<(Extent, u64), Failure> {
         loop {
             let mut news = std::pin::pin!(owner.claims_changed());
             let (cursor, budget) = owner.with(|source| source.claimable());
             let segments = self.segments(extent).await?;
-            let (end, data) = affordable(extent, &segments, cursor, budget);
-            if end > extent.start() {
+            if let Some((end, data)) = affordable(extent, &segments, cursor, budget) {
                 return Ok((Extent::between(extent.start(), end), data));
             }
             if owner.with(|source| source.sweep().is_none()) {
@@ -155,9 +154,18 @@ impl Volume {
 /// this long at the latest.
 const CLAIM_POLL: std::time::Duration = std::time::Duration::from_millis(20);
 
+/// Where less may be claimed than a long chunk, in bytes, no description is cut off there: a short chunk
+/// costs a round trip like a long one, and what it gives back allows no more than another short one.
+const CUT_OFF_MIN: u64 = CLAIM_AHEAD_MAX / 2;
+
 /// Where the first part of the extent ends that holds no more than `budget` bytes of data beyond
 /// `cursor`, and how much it holds.
-fn affordable(extent: Extent, segments: &[Segment], cursor: u64, budget: u64) -> (u64, u64) {
+fn affordable(
+    extent: Extent,
+    segments: &[Segment],
+    cursor: u64,
+    budget: u64,
+) -> Option<(u64, u64)> {
     let (mut end, mut data) = (extent.start(), 0);
     for segment in segments {
         let next = (end + segment.length).min(extent.end());
@@ -166,13 +174,14 @@ fn affordable(extent: Extent, segments: &[Segment], cursor: u64, budget: u64) ->
             if fresh.len() > budget - data {
                 let cut = (fresh.start() + budget - data) / GRAIN * GRAIN;
                 let cut = cut.max(end);
-                return (cut, data + cut.saturating_sub(fresh.start()));
+                let is_worth_it = budget >= CUT_OFF_MIN && cut > extent.start();
+                return is_worth_it.then(|| (cut, data + cut.saturating_sub(fresh.start())));
             }
             data += fresh.len();
         }
         end = next;
     }
-    (end, data)
+    (end > extent.start()).then_some((end, data))
 }
 
 async fn claim(owner: &Owner, epoch: u64, extent: Extent, data: u64) -> Result<(), Failure> {
@@ -262,16 +271,33 @@ mod tests {
         assert_eq!(found, [data(2 * GRAIN)]);
     }
 
+    /// Leaves that are as much as may be claimed at one time.
+    const ALL: u64 = CLAIM_AHEAD_MAX / GRAIN;
+
     #[test]
     fn a_description_ends_where_the_data_that_may_be_claimed_does() {
-        let extent = Extent::whole(100 * GRAIN);
-        let found = [data(2 * GRAIN), hole(90 * GRAIN), data(8 * GRAIN)];
-        assert_eq!(affordable(extent, &found, 0, 64 * GRAIN), (100 * GRAIN, 10 * GRAIN));
-        assert_eq!(affordable(extent, &found, 0, 5 * GRAIN + 7), (95 * GRAIN, 5 * GRAIN));
-        assert_eq!(affordable(extent, &found, 0, 0), (0, 0));
-        assert_eq!(affordable(extent, &found, GRAIN, 2 * GRAIN), (93 * GRAIN, 2 * GRAIN));
-        assert_eq!(affordable(extent, &found, 98 * GRAIN, 0), (98 * GRAIN, 0));
-        assert_eq!(affordable(extent, &found, 200 * GRAIN, 0), (100 * GRAIN, 0));
+        let extent = Extent::whole(3 * ALL * GRAIN);
+        let found = [data(ALL * GRAIN), hole(ALL * GRAIN), data(ALL * GRAIN)];
+        let until = |cursor: u64, budget: u64| affordable(extent, &found, cursor, budget);
+        assert_eq!(until(0, u64::MAX), Some((extent.end(), 2 * ALL * GRAIN)));
+        let half = ALL / 2 * GRAIN;
+        assert_eq!(until(0, half + 7), Some((half, half)));
+        assert_eq!(until(half, half + GRAIN), Some((2 * ALL * GRAIN + GRAIN, half + GRAIN)));
+        assert_eq!(until(extent.end(), 0), Some((extent.end(), 0)), "all was claimed before");
+    }
+
+    #[test]
+    fn a_description_waits_rather_than_to_end_after_little() {
+        let extent = Extent::between(ALL * GRAIN, 2 * ALL * GRAIN);
+        let found = [data(extent.len())];
+        for budget in [0, GRAIN, CUT_OFF_MIN - GRAIN] {
+            assert_eq!(affordable(extent, &found, 0, budget), None, "{budget}");
+        }
+        let end = extent.start() + CUT_OFF_MIN;
+        assert_eq!(affordable(extent, &found, 0, CUT_OFF_MIN), Some((end, CUT_OFF_MIN)));
+        let little = Extent::between(extent.start(), extent.start() + GRAIN);
+        let all = Some((little.end(), GRAIN));
+        assert_eq!(affordable(little, &found, 0, GRAIN), all, "no more was asked for");
     }
 
     #[test]
