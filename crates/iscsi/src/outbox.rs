@@ -1,26 +1,17 @@
-//! PDUs on their way to a peer: headers together in one buffer, data as it is.
+//! PDUs on their way to a peer, with the digests that were agreed on.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, Bytes, BytesMut};
+use blockferry_wire as wire;
+use bytes::{Buf, Bytes};
 
 use crate::digest::{Digest, Digests, padding};
 use crate::header::Header;
 
-/// Data up to this many bytes is copied behind its header: that costs less than a slice of its own
-/// in a vectored write.
-const COPIED_BYTES_MAX: usize = 256;
-/// Room for headers, in bytes: those of a window of commands fit.
-const HEADERS_BYTES: usize = 4 << 10;
-
 /// A queue of PDUs that leaves in vectored writes: it is a [`Buf`].
 #[derive(Debug, Default)]
 pub struct Outbox {
-    closed: VecDeque<Bytes>,
-    /// The last piece, still growing.
-    open: BytesMut,
-    remaining: usize,
+    queue: wire::Outbox,
     digests: Digests,
 }
 
@@ -32,13 +23,12 @@ impl Outbox {
 
     /// Whether nothing is left to send.
     pub const fn is_empty(&self) -> bool {
-        self.remaining == 0
+        self.queue.is_empty()
     }
 
     /// What it holds, piece by piece.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let open = (!self.open.is_empty()).then_some(&self.open[..]);
-        self.closed.iter().map(|piece| &piece[..]).chain(open)
+        self.queue.pieces()
     }
 
     /// Digests for all PDUs that are put in from now on.
@@ -52,7 +42,7 @@ impl Outbox {
     /// When a segment is longer than a header can tell.
     pub fn put_pdu(&mut self, header: Header, ahs: &[u8], data: &[u8]) {
         self.put_headers(header, ahs, data.len());
-        self.put(data);
+        self.queue.put(data);
         let digest = if self.digests.data { Digest::of(data) } else { Digest::default() };
         self.end_data(data.len(), digest);
     }
@@ -74,7 +64,7 @@ impl Outbox {
             if self.digests.data {
                 digest.add(&piece);
             }
-            self.put_payload(piece);
+            self.queue.put_payload(piece);
         }
         assert_eq!(left, 0, "pieces of the announced length");
         self.end_data(length, digest);
@@ -83,71 +73,41 @@ impl Outbox {
     fn put_headers(&mut self, header: Header, ahs: &[u8], data_length: usize) {
         let data_length = u32::try_from(data_length).expect("a segment of at most 24 bits");
         let header = header.put_lengths(ahs.len(), data_length);
-        self.put(&header.0);
-        self.put(ahs);
+        self.queue.put(&header.0);
+        self.queue.put(ahs);
         if self.digests.header {
             let mut digest = Digest::of(&header.0);
             digest.add(ahs);
-            self.put(&digest.bytes());
+            self.queue.put(&digest.bytes());
         }
     }
 
     /// Padding and digest behind a data segment that is not empty.
     fn end_data(&mut self, length: usize, mut digest: Digest) {
         let padding = &[0; 3][..padding(length)];
-        self.put(padding);
+        self.queue.put(padding);
         if self.digests.data && length > 0 {
             digest.add(padding);
-            self.put(&digest.bytes());
+            self.queue.put(&digest.bytes());
         }
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        if self.open.capacity() - self.open.len() < bytes.len() {
-            self.open.reserve(bytes.len().max(HEADERS_BYTES));
-        }
-        self.open.extend_from_slice(bytes);
-        self.remaining += bytes.len();
-    }
-
-    fn put_payload(&mut self, payload: Bytes) {
-        if payload.len() <= COPIED_BYTES_MAX {
-            return self.put(&payload);
-        }
-        if !self.open.is_empty() {
-            self.closed.push_back(self.open.split().freeze());
-        }
-        self.remaining += payload.len();
-        self.closed.push_back(payload);
     }
 }
 
 impl Buf for Outbox {
     fn remaining(&self) -> usize {
-        self.remaining
+        self.queue.remaining()
     }
 
     fn chunk(&self) -> &[u8] {
-        self.closed.front().map_or(&self.open, |first| first)
+        self.queue.chunk()
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let pieces = slices.iter_mut().zip(self.pieces());
-        pieces.map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
+        self.queue.chunks_vectored(slices)
     }
 
-    fn advance(&mut self, mut count: usize) {
-        assert!(count <= self.remaining, "advanced beyond what is there");
-        self.remaining -= count;
-        while let Some(first) = self.closed.front_mut() {
-            if count < first.len() {
-                first.advance(count);
-                return;
-            }
-            count -= first.len();
-            self.closed.pop_front();
-        }
-        self.open.advance(count);
+    fn advance(&mut self, count: usize) {
+        self.queue.advance(count);
     }
 }
 

@@ -7,6 +7,7 @@ mod tests;
 
 use blockferry_block::Extent;
 use blockferry_device::{Errno, Failure, ReadPart, Reply, Request, Segment};
+use blockferry_wire::{Fields, TooShort};
 use bytes::{Buf, Bytes};
 
 pub use error::ReplyError;
@@ -14,7 +15,6 @@ pub use parts::in_one_piece;
 use parts::{read_descriptors, segments};
 
 use crate::constants as c;
-use crate::fields::{Fields, TooShort};
 use crate::limits::{
     ERROR_CHUNK_BYTES_MAX, REPLY_CHUNKS_MAX, STATUS_DESCRIPTORS_MAX, STRING_BYTES_MAX,
 };

@@ -13,6 +13,7 @@ mod replies;
 mod tests;
 
 use blockferry_device::{DeviceInfo, PAYLOAD_MAX};
+use blockferry_wire::{Fields, TooShort};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 pub use conversation::{
@@ -21,9 +22,9 @@ pub use conversation::{
 
 use crate::codes::{OptionCode, ReplyCode};
 use crate::constants as c;
-use crate::fields::{Fields, TooShort, length_u32};
 use crate::flags::TransmissionFlags;
 use crate::limits::{BLOCK_SIZE_MIN_MAX, EXPORT_BYTES_MAX, STRING_BYTES_MAX};
+use crate::option_data::length_u32;
 use crate::request::{Negotiated, Style};
 use crate::server::ExportEntry;
 use crate::text;

@@ -1,9 +1,9 @@
 //! The private option that ends the older generations of a session.
 
 use blockferry_block::{Generation, SessionId};
+use blockferry_wire::Fields;
 use bytes::BufMut;
 
-use crate::fields::Fields;
 use crate::limits::STRING_BYTES_MAX;
 use crate::option_data::{BadOption, check_version, put_version};
 use crate::text;

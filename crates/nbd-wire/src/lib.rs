@@ -17,11 +17,9 @@ mod client;
 mod codes;
 pub mod constants;
 mod fence;
-mod fields;
 mod flags;
 pub mod limits;
 mod option_data;
-mod outbox;
 mod reply;
 mod reply_decoder;
 mod request;
@@ -37,7 +35,6 @@ pub use client::{
 pub use codes::{OptionCode, ReplyCode};
 pub use fence::FenceRequest;
 pub use flags::TransmissionFlags;
-pub use outbox::Outbox;
 pub use reply::encode_reply;
 pub use reply_decoder::{ReplyDecoder, ReplyFrame, ReplyHeader};
 pub use request::{
@@ -49,3 +46,5 @@ pub use server::{
     ExportEntry, ExportInfo, Purpose, Refusal, ServerError, ServerHandshake, ServerStep,
 };
 pub use text::BadText;
+
+pub use blockferry_wire::Outbox;

@@ -1,9 +1,9 @@
 //! The data of options as a client sends them, and why it can be refused.
 
+use blockferry_wire::{Fields, TooShort};
 use bytes::BufMut;
 
 use crate::constants as c;
-use crate::fields::{Fields, TooShort};
 use crate::limits::{ARRANGEMENT_BYTES_MAX, META_QUERIES_MAX};
 use crate::text;
 
@@ -35,6 +35,11 @@ impl From<TooShort> for BadOption {
     fn from(_: TooShort) -> Self {
         Self::TooShort
     }
+}
+
+/// The length of something of ours, all of which is far below 4 GiB.
+pub(crate) fn length_u32(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// Reads the version that every private option begins with.

@@ -2,10 +2,10 @@
 
 use blockferry_block::Extent;
 use blockferry_device::{Errno, Failure, ReadPart, Reply, Segment};
+use blockferry_wire::Outbox;
 
 use crate::constants as c;
 use crate::limits::{STATUS_DESCRIPTORS_MAX, STRING_BYTES_MAX};
-use crate::outbox::Outbox;
 use crate::request::{CommandFlags, Negotiated, RequestHeader, Style};
 use crate::text;
 

@@ -2,10 +2,10 @@
 
 use blockferry_block::Extent;
 use blockferry_device::{PAYLOAD_MAX, Request};
+use blockferry_wire::Outbox;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::constants as c;
-use crate::outbox::Outbox;
 
 /// A compact request's header, in bytes.
 const COMPACT_BYTES: usize = 28;

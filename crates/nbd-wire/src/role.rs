@@ -1,9 +1,9 @@
 //! The private option that says what a connection may do in a migration.
 
 use blockferry_block::{BootId, ClaimEpoch, Generation, MigrationId, SessionId, Token};
+use blockferry_wire::Fields;
 use bytes::BufMut;
 
-use crate::fields::Fields;
 use crate::limits::ARRANGEMENT_BYTES_MAX;
 use crate::option_data::{BadOption, check_version, put_version};
 use crate::text;

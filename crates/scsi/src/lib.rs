@@ -23,7 +23,6 @@ mod cdb;
 mod codes;
 mod command;
 mod config;
-mod fields;
 mod geometry;
 mod inquiry;
 mod lba_status;

@@ -1,5 +1,7 @@
 //! Sense data: why a command ended with CHECK CONDITION, in both formats (SPC-4 4.5).
 
+use blockferry_wire::TooShort;
+
 use crate::codes::SenseCode;
 
 /// Whose fault it is, and what may help (SPC-4 4.5.6).
@@ -85,6 +87,13 @@ pub enum SenseFormat {
 const FIXED_BYTES: usize = 18;
 /// Header, information descriptor (12 bytes) and field pointer descriptor (8 bytes).
 const DESCRIPTORS_BYTES_MAX: usize = 8 + 12 + 8;
+
+impl From<TooShort> for Sense {
+    /// A parameter list that ends inside a field.
+    fn from(_: TooShort) -> Self {
+        Self::illegal(SenseCode::PARAMETER_LIST_LENGTH)
+    }
+}
 
 impl Sense {
     /// A key and a code, and nothing else.

@@ -1,9 +1,9 @@
 //! What of a unit travels with its volume: reservations and mode parameters, as bytes that a
 //! journal keeps and another server reads.
 
+use blockferry_wire::{Fields, TooShort};
 use bytes::BufMut;
 
-use crate::fields::{Fields, TooShort};
 use crate::limits::{REGISTRATIONS_MAX, STATE_BYTES_MAX, TRANSPORT_ID_BYTES_MAX};
 use crate::mode::{Modes, Settings};
 use crate::port::{BadPort, InitiatorPort};

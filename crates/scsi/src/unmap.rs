@@ -1,6 +1,7 @@
 //! The parameter list of UNMAP (SBC-3 5.28.2).
 
-use crate::fields::Fields;
+use blockferry_wire::Fields;
+
 use crate::geometry::{Lba, Range};
 use crate::limits::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX};
 use crate::sense::Sense;

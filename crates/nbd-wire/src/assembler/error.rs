@@ -1,8 +1,8 @@
 //! What a server can do wrong in its replies.
 
 use blockferry_block::Extent;
+use blockferry_wire::TooShort;
 
-use crate::fields::TooShort;
 use crate::limits::REPLY_CHUNKS_MAX;
 use crate::request::Cookie;
 

@@ -2,11 +2,11 @@
 
 use blockferry_block::Extent;
 use blockferry_device::{ReadPart, Segment, SegmentState};
+use blockferry_wire::{Fields, TooShort};
 use bytes::BytesMut;
 
 use crate::assembler::ReplyError;
 use crate::constants as c;
-use crate::fields::{Fields, TooShort};
 
 /// The parts of one read as one piece of data; holes become zeroes.
 pub fn in_one_piece(parts: Vec<ReadPart>) -> Vec<ReadPart> {

@@ -3,11 +3,11 @@
 mod sins;
 
 use blockferry_device::SegmentState;
+use blockferry_wire::Outbox;
 use bytes::BytesMut;
 
 use super::*;
 use crate::limits::STATUS_DESCRIPTORS_MAX;
-use crate::outbox::Outbox;
 use crate::reply::encode_reply;
 use crate::reply_decoder::ReplyDecoder;
 use crate::request::{Cookie, RequestDecoder, encode_request};

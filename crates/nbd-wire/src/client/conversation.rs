@@ -1,10 +1,10 @@
 //! What a client wants of a handshake, and what comes of it.
 
 use blockferry_device::DeviceInfo;
+use blockferry_wire::TooShort;
 
 use crate::codes::{OptionCode, ReplyCode};
 use crate::fence::FenceRequest;
-use crate::fields::TooShort;
 use crate::limits::EXPORT_BYTES_MAX;
 use crate::request::Negotiated;
 use crate::role::RoleClaim;

@@ -1,12 +1,12 @@
 //! A server's replies to the options that the client's handshake sent.
 
+use blockferry_wire::Fields;
 use bytes::{Buf, BytesMut};
 
 use super::{BlockSizes, ClientHandshake, Phase};
 use crate::client::{ClientError, ClientOutcome};
 use crate::codes::{OptionCode, ReplyCode};
 use crate::constants as c;
-use crate::fields::Fields;
 use crate::flags::TransmissionFlags;
 use crate::limits::{LIST_ENTRIES_MAX, OPTION_REPLIES_MAX, OPTION_REPLY_BYTES_MAX};
 use crate::request::Style;

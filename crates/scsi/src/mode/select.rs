@@ -1,8 +1,9 @@
 //! MODE SELECT: changes mode pages (SPC-4 6.11, 6.12). All of a parameter list is good, or nothing
 //! of it comes into force.
 
+use blockferry_wire::Fields;
+
 use super::{Page, Settings};
-use crate::fields::Fields;
 use crate::geometry::Geometry;
 use crate::sense::Sense;
 

@@ -1,9 +1,10 @@
 //! PERSISTENT RESERVE OUT: registers, reserves, releases, clears and preempts (SPC-4 5.13.7 to
 //! 5.13.11).
 
+use blockferry_wire::Fields;
+
 use super::{Key, Registration, Reservation, Reservations, ReserveAction, ScopeAndType};
 use crate::codes::SenseCode;
-use crate::fields::Fields;
 use crate::limits::REGISTRATIONS_MAX;
 use crate::port::InitiatorPort;
 use crate::response::Refusal;

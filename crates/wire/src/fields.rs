@@ -2,69 +2,94 @@
 
 /// What is left of a message.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fields<'a>(&'a [u8]);
+pub struct Fields<'a>(&'a [u8]);
 
 /// The message ended before the field did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooShort;
+pub struct TooShort;
 
 impl<'a> Fields<'a> {
-    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+    /// All of the message.
+    pub const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(crate) const fn len(&self) -> usize {
+    /// Bytes that are left.
+    pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
+    /// Whether none are left.
+    pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Everything that is left.
-    pub(crate) const fn rest(self) -> &'a [u8] {
+    pub const fn rest(self) -> &'a [u8] {
         self.0
     }
 
-    pub(crate) fn bytes(&mut self, length: usize) -> Result<&'a [u8], TooShort> {
+    /// So many bytes.
+    ///
+    /// # Errors
+    /// [`TooShort`]; then nothing is taken.
+    pub fn bytes(&mut self, length: usize) -> Result<&'a [u8], TooShort> {
         let (head, tail) = self.0.split_at_checked(length).ok_or(TooShort)?;
         self.0 = tail;
         Ok(head)
     }
 
-    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], TooShort> {
+    /// So many bytes.
+    ///
+    /// # Errors
+    /// [`TooShort`]; then nothing is taken.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], TooShort> {
         let (head, tail) = self.0.split_first_chunk::<N>().ok_or(TooShort)?;
         self.0 = tail;
         Ok(*head)
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, TooShort> {
+    /// A field of 8 bits.
+    ///
+    /// # Errors
+    /// [`TooShort`]; then nothing is taken.
+    pub fn u8(&mut self) -> Result<u8, TooShort> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, TooShort> {
+    /// A field of 16 bits.
+    ///
+    /// # Errors
+    /// [`TooShort`]; then nothing is taken.
+    pub fn u16(&mut self) -> Result<u16, TooShort> {
         self.array().map(u16::from_be_bytes)
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, TooShort> {
+    /// A field of 32 bits.
+    ///
+    /// # Errors
+    /// [`TooShort`]; then nothing is taken.
+    pub fn u32(&mut self) -> Result<u32, TooShort> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, TooShort> {
+    /// A field of 64 bits.
+    ///
+    /// # Errors
+    /// [`TooShort`]; then nothing is taken.
+    pub fn u64(&mut self) -> Result<u64, TooShort> {
         self.array().map(u64::from_be_bytes)
     }
 
     /// Bytes whose length stands before them in 32 bits. The length is compared with what is there
     /// and never used otherwise.
-    pub(crate) fn counted(&mut self) -> Result<&'a [u8], TooShort> {
+    ///
+    /// # Errors
+    /// [`TooShort`]; then the length alone is taken.
+    pub fn counted(&mut self) -> Result<&'a [u8], TooShort> {
         let length = usize::try_from(self.u32()?).map_err(|_| TooShort)?;
         self.bytes(length)
     }
-}
-
-/// The length of something of ours, all of which is far below 4 GiB.
-pub(crate) fn length_u32(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

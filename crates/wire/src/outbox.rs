@@ -14,7 +14,7 @@ const HEADERS_BYTES: usize = 2 << 10;
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A queue of bytes that leaves in vectored writes: it is a [`Buf`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outbox {
     closed: VecDeque<Bytes>,
     /// The last piece, still growing.
@@ -22,16 +22,10 @@ pub struct Outbox {
     remaining: usize,
 }
 
-impl Default for Outbox {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Outbox {
     /// An empty queue.
     pub fn new() -> Self {
-        Self { closed: VecDeque::new(), open: BytesMut::new(), remaining: 0 }
+        Self::default()
     }
 
     /// Whether nothing is left to send.
@@ -40,6 +34,7 @@ impl Outbox {
     }
 
     /// Appends by copying.
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         if self.open.capacity() - self.open.len() < bytes.len() {
             self.open.reserve(bytes.len().max(HEADERS_BYTES));
@@ -49,6 +44,7 @@ impl Outbox {
     }
 
     /// Appends without copying.
+    #[inline]
     pub fn put_payload(&mut self, payload: Bytes) {
         if payload.len() <= COPIED_BYTES_MAX {
             return self.put(&payload);
@@ -87,10 +83,12 @@ impl Outbox {
 }
 
 impl Buf for Outbox {
+    #[inline]
     fn remaining(&self) -> usize {
         self.remaining
     }
 
+    #[inline]
     fn chunk(&self) -> &[u8] {
         self.closed.front().map_or(&self.open, |first| first)
     }
@@ -100,6 +98,7 @@ impl Buf for Outbox {
         pieces.map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
     }
 
+    #[inline]
     fn advance(&mut self, mut count: usize) {
         assert!(count <= self.remaining, "advanced beyond what is there");
         self.remaining -= count;
