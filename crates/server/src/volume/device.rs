@@ -125,8 +125,12 @@ impl VolumeDevice {
 }
 
 impl Shared {
+    /// Asked for each request, and soon answered where the volume is nobody's disk.
+    #[inline]
     fn is_held_back(&self, request: &Request) -> bool {
-        self.is_bound.load(Ordering::Relaxed) && !self.volume.admits_stranger(request)
+        self.volume.is_disk()
+            && self.is_bound.load(Ordering::Relaxed)
+            && !self.volume.admits_stranger(request)
     }
 
     /// A claim waits as long as an operator pauses the sweep; no fence may wait for it.

@@ -211,6 +211,12 @@ impl Volume {
         Some(state.migration.filter(|_| moved)?.peer.iscsi)
     }
 
+    /// Whether initiators know the volume as a disk.
+    #[inline]
+    pub(super) fn is_disk(&self) -> bool {
+        self.disk.initialized()
+    }
+
     /// Whether an initiator's reservation or write protection stands against a request of a client that
     /// is none.
     pub(super) fn admits_stranger(&self, request: &Request) -> bool {
