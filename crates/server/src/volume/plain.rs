@@ -47,6 +47,7 @@ impl PlainWay {
     }
 
     /// Counts a request in, if the way is open.
+    #[inline]
     pub(super) fn enter(&self) -> Option<OnPlainWay<'_>> {
         let before = self.word.fetch_add(ONE, Ordering::SeqCst);
         let entered = OnPlainWay(self);
@@ -70,6 +71,7 @@ impl PlainWay {
 pub(super) struct OnPlainWay<'a>(&'a PlainWay);
 
 impl Drop for OnPlainWay<'_> {
+    #[inline]
     fn drop(&mut self) {
         let before = self.0.word.fetch_sub(ONE, Ordering::SeqCst);
         let stopped = before & (CLOSED | FENCED) != 0;

@@ -31,6 +31,7 @@ pub(crate) struct Running<'a>(&'a Connection);
 
 impl Connection {
     /// Counts a request in that goes straight to the store, where that is the way.
+    #[inline]
     pub(super) fn enter_plain(&self) -> Option<OnPlainWay<'_>> {
         self.plain.enter()
     }
