@@ -105,9 +105,13 @@ fn records_are_made_without_a_runtime_and_by_the_files_they_are_given() -> Resul
 #[test]
 fn the_protocols_know_neither_stores_nor_servers() -> Result<()> {
     let workspace = Workspace::load()?;
-    for package in
-        ["blockferry-iscsi", "blockferry-nbd-wire", "blockferry-scsi", "blockferry-migration"]
-    {
+    for package in [
+        "blockferry-iscsi",
+        "blockferry-nbd-wire",
+        "blockferry-scsi",
+        "blockferry-migration",
+        "blockferry-wire",
+    ] {
         let ours: Vec<_> = workspace
             .links(package)
             .into_iter()

@@ -85,7 +85,7 @@ impl<'a> Fields<'a> {
     /// and never used otherwise.
     ///
     /// # Errors
-    /// [`TooShort`]; then the length alone is taken.
+    /// [`TooShort`]; then nothing is taken but the length, if it is there.
     pub fn counted(&mut self) -> Result<&'a [u8], TooShort> {
         let length = usize::try_from(self.u32()?).map_err(|_| TooShort)?;
         self.bytes(length)

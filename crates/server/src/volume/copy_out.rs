@@ -159,7 +159,7 @@ const CLAIM_POLL: std::time::Duration = std::time::Duration::from_millis(20);
 const CUT_OFF_MIN: u64 = CLAIM_AHEAD_MAX / 2;
 
 /// Where the first part of the extent ends that holds no more than `budget` bytes of data beyond
-/// `cursor`, and how much it holds.
+/// `cursor`, and how much it holds; `None` while that is nothing, or cut off too soon.
 fn affordable(
     extent: Extent,
     segments: &[Segment],
