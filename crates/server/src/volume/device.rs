@@ -154,7 +154,9 @@ impl Device for VolumeDevice {
         }
     }
 
-    /// A client's request while nobody migrates.
+    /// A client's request while nobody migrates. Inlined where [`Device::call`] asks for it: that is for
+    /// each request.
+    #[inline(always)]
     fn call_now(&self, request: &Request) -> Option<Outcome> {
         let Shared { volume, connection, .. } = &*self.shared;
         if self.shared.is_held_back(request) {
