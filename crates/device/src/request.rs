@@ -118,6 +118,19 @@ impl ReadPart {
         }
     }
 
+    /// The content, if it is no hole.
+    pub const fn data(&self) -> Option<&Bytes> {
+        match self {
+            Self::Data(data) => Some(data),
+            Self::Hole(_) => None,
+        }
+    }
+
+    /// Whether the piece is content.
+    pub const fn is_data(&self) -> bool {
+        matches!(self, Self::Data(_))
+    }
+
     /// Whether the piece holds no byte.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

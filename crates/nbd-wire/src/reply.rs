@@ -3,6 +3,7 @@
 use blockferry_block::Extent;
 use blockferry_device::{Errno, Failure, ReadPart, Reply, Segment};
 use blockferry_wire::Outbox;
+use bytes::Bytes;
 
 use crate::constants as c;
 use crate::limits::{STATUS_DESCRIPTORS_MAX, STRING_BYTES_MAX};
@@ -102,20 +103,28 @@ impl Writer<'_> {
         }
     }
 
-    /// A content chunk for each part.
+    /// A content chunk for each hole, and one for all data up to the next.
     fn chunks(&mut self, parts: Vec<ReadPart>) {
         let end = self.request.offset.saturating_add(self.request.length);
         let mut at = self.request.offset;
-        for part in parts.into_iter().filter(|part| !part.is_empty()) {
+        let mut parts = parts.into_iter().filter(|part| !part.is_empty()).peekable();
+        while let Some(part) = parts.next() {
             let offset = at;
-            at = at.saturating_add(part.len());
             match part {
                 ReadPart::Data(data) => {
-                    self.chunk(c::REPLY_TYPE_OFFSET_DATA, at == end, 8 + data.len() as u64);
+                    let mut more: Vec<Bytes> = Vec::new();
+                    while let Some(ReadPart::Data(next)) = parts.next_if(ReadPart::is_data) {
+                        more.push(next);
+                    }
+                    let length = data.len() + more.iter().map(Bytes::len).sum::<usize>();
+                    at = at.saturating_add(length as u64);
+                    self.chunk(c::REPLY_TYPE_OFFSET_DATA, at == end, 8 + length as u64);
                     self.out.put(&offset.to_be_bytes());
                     self.out.put_payload(data);
+                    more.into_iter().for_each(|data| self.out.put_payload(data));
                 }
                 ReadPart::Hole(length) => {
+                    at = at.saturating_add(length);
                     self.chunk(c::REPLY_TYPE_OFFSET_HOLE, at == end, 12);
                     self.out.put(&offset.to_be_bytes());
                     // Reads are not longer than PAYLOAD_MAX, so neither is a hole in one.

@@ -94,6 +94,17 @@ fn holes_come_through_as_holes_or_as_zeroes() {
 }
 
 #[test]
+fn data_that_was_read_in_pieces_comes_through_in_one_as_far_as_no_hole_is_between() {
+    let data = |text: &'static str| ReadPart::Data(Bytes::from_static(text.as_bytes()));
+    let cut = vec![data("ab"), data("c"), ReadPart::Hole(9), data("d"), data("efg")];
+    let joined = vec![data("abc"), ReadPart::Hole(9), data("defg")];
+    for style in [Style::Structured, Style::Extended] {
+        let reply = there_and_back(style, &read(70, 86), Ok(Reply::Read(cut.clone())));
+        assert_eq!(reply, Ok(Reply::Read(joined.clone())));
+    }
+}
+
+#[test]
 fn an_unfragmented_read_comes_in_one_piece() {
     let parts = vec![ReadPart::Data(Bytes::from_static(b"abc")), ReadPart::Hole(2)];
     let request = Request::Read { extent: Extent::between(0, 5), dont_fragment: true };

@@ -15,6 +15,9 @@ use super::{Stage, Volume, thin};
 /// can be compared.
 const GRAIN: u64 = LEAF;
 
+/// Read and hashed without a break, in bytes: whole leaves, and so little that clients do not notice.
+const READ_AT_ONCE: u64 = 4 * LEAF;
+
 impl Volume {
     /// Executes a request of a copy connection.
     pub(super) async fn copy_out(
@@ -44,23 +47,34 @@ impl Volume {
     ) -> Result<Reply, Failure> {
         self.held_back(owner, extent, extent.len()).await;
         claim(owner, epoch, extent, extent.len()).await?;
-        let reply = self.store.call(Request::Read { extent, dont_fragment }).await?;
-        let Reply::Read(parts) = reply else { return Ok(reply) };
-        let size = self.info.size;
-        // On another thread: a chunk takes so long that clients would notice.
-        let looked_at = tokio::task::spawn_blocking(move || {
-            let parts = match dont_fragment {
-                true => parts,
-                false => thin::with_holes(extent.start(), parts),
-            };
-            let pieces: Vec<Piece<'_>> = parts.iter().map(piece).collect();
-            (Noted::of(extent.start(), &pieces, size), parts)
-        });
-        let (noted, parts) = looked_at.await.map_err(|_| no_sweep("the program ends"))?;
-        owner.with(|source| source.note_copied(noted));
+        let (parts, noted) = self.read_and_note(extent, dont_fragment).await?;
+        let parts = match dont_fragment {
+            true => parts,
+            false => thin::with_holes(extent.start(), &parts),
+        };
+        owner.with(|source| noted.into_iter().for_each(|noted| source.note_copied(noted)));
         self.count(&parts);
         blockferry_label::reached("source.copy.read");
         Ok(Reply::Read(parts))
+    }
+
+    /// Reads the extent and makes the digests of it, both in pieces that are still in the processor's
+    /// cache when they are hashed; clients have their turn after each.
+    async fn read_and_note(
+        &self,
+        extent: Extent,
+        dont_fragment: bool,
+    ) -> Result<(Vec<ReadPart>, Vec<Noted>), Failure> {
+        let (mut parts, mut noted) = (Vec::new(), Vec::new());
+        for piece in extent.pieces(READ_AT_ONCE) {
+            let read = Request::Read { extent: piece, dont_fragment };
+            let Reply::Read(content) = self.store.call(read).await? else { continue };
+            let pieces: Vec<Piece<'_>> = content.iter().map(self::piece).collect();
+            noted.push(Noted::of(piece.start(), &pieces, self.info.size));
+            parts.extend(content);
+            tokio::task::yield_now().await;
+        }
+        Ok((parts, noted))
     }
 
     /// Waits as long as the copy is held back for the clients' sake. What was claimed before costs

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use blockferry_device::{Device, Failure, ReadPart, Reply, Request, ZeroRun, zero_runs};
+use blockferry_device::{Device, Failure, ReadPart, Reply, Request, zero_runs};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
@@ -15,39 +15,66 @@ use futures_util::future::try_join_all;
 /// in a copy that waits for every answer.
 const HOLE_MIN: usize = 64 << 10;
 
-/// What was read at `offset`, with its zeroes told as holes where that is worth it.
-pub(super) fn with_holes(offset: u64, parts: Vec<ReadPart>) -> Vec<ReadPart> {
+/// What was read at `offset`, with its zeroes told as holes where that is worth it. Where the data was
+/// read in pieces, as long as they are whole blocks, makes no difference.
+pub(super) fn with_holes(offset: u64, parts: &[ReadPart]) -> Vec<ReadPart> {
     let mut thin = Vec::with_capacity(parts.len());
     let mut at = offset;
-    for part in parts {
-        let next = at + part.len();
-        match part {
-            ReadPart::Hole(_) => thin.push(part),
-            ReadPart::Data(data) => {
-                let pieces = split(at, &data).into_iter();
-                thin.extend(pieces.map(|run| match run.zero {
-                    true => ReadPart::Hole(run.range.len() as u64),
-                    false => ReadPart::Data(data.slice(run.range)),
-                }));
-            }
+    for stretch in parts.chunk_by(|one, next| one.is_data() && next.is_data()) {
+        let data: Vec<&Bytes> = stretch.iter().filter_map(ReadPart::data).collect();
+        match data.is_empty() {
+            true => thin.extend_from_slice(stretch),
+            false => thin.extend(split(at, &data)),
         }
-        at = next;
+        at += stretch.iter().map(ReadPart::len).sum::<u64>();
     }
     thin
 }
 
-/// Runs of data, each with the short runs of zeroes inside it, and the zeroes around them.
-fn split(offset: u64, data: &Bytes) -> Vec<ZeroRun> {
-    let mut split: Vec<ZeroRun> = Vec::new();
-    for run in zero_runs(offset, data) {
-        let at_edge = run.range.start == 0 || run.range.end == data.len();
-        let zero = run.zero && (at_edge || run.range.len() >= HOLE_MIN);
-        match split.last_mut() {
-            Some(last) if last.zero == zero => last.range.end = run.range.end,
-            _ => split.push(ZeroRun { zero, ..run }),
-        }
+/// Data with the short runs of zeroes inside it, and holes for the long ones and those around it.
+fn split(offset: u64, data: &[&Bytes]) -> Vec<ReadPart> {
+    let mut split = Vec::with_capacity(data.len());
+    let mut at = 0;
+    for hole in holes(offset, data) {
+        split.extend(between(data, at..hole.start));
+        split.push(ReadPart::Hole(hole.len() as u64));
+        at = hole.end;
     }
+    split.extend(between(data, at..length(data)));
     split
+}
+
+fn holes(offset: u64, data: &[&Bytes]) -> Vec<Range<usize>> {
+    let mut zeroes: Vec<Range<usize>> = Vec::new();
+    let mut begun = 0;
+    for piece in data {
+        for run in zero_runs(offset + begun as u64, piece).into_iter().filter(|run| run.zero) {
+            let run = begun + run.range.start..begun + run.range.end;
+            match zeroes.last_mut() {
+                Some(last) if last.end == run.start => last.end = run.end,
+                _ => zeroes.push(run),
+            }
+        }
+        begun += piece.len();
+    }
+    zeroes.retain(|run| run.start == 0 || run.end == begun || run.len() >= HOLE_MIN);
+    zeroes
+}
+
+/// What of the data lies in the range.
+fn between(data: &[&Bytes], range: Range<usize>) -> impl Iterator<Item = ReadPart> {
+    let mut begun = 0;
+    data.iter().filter_map(move |piece| {
+        let end = begun + piece.len();
+        let inside = range.start.clamp(begun, end)..range.end.clamp(begun, end);
+        let part = piece.slice(inside.start - begun..inside.end - begun);
+        begun = end;
+        (!part.is_empty()).then_some(ReadPart::Data(part))
+    })
+}
+
+fn length(data: &[&Bytes]) -> usize {
+    data.iter().map(|piece| piece.len()).sum()
 }
 
 /// Executes a write, or a writing of zeroes, where the store reads as zeroes already.
@@ -87,7 +114,7 @@ mod tests {
     #[test]
     fn zeroes_around_data_are_holes_and_short_ones_inside_it_are_not() {
         let data = content(16 * BLOCK, &[3 * BLOCK, 5 * BLOCK]);
-        let thin = with_holes(0, vec![ReadPart::Data(data.clone())]);
+        let thin = with_holes(0, &[ReadPart::Data(data.clone())]);
         let block = BLOCK as u64;
         assert_eq!(lengths(&thin), [(true, 3 * block), (false, 3 * block), (true, 10 * block)]);
         assert_eq!(thin[1], ReadPart::Data(data.slice(3 * BLOCK..6 * BLOCK)));
@@ -96,15 +123,41 @@ mod tests {
     #[test]
     fn a_long_run_of_zeroes_inside_data_is_a_hole() {
         let data = content(HOLE_MIN + 2 * BLOCK, &[0, HOLE_MIN + BLOCK]);
-        let thin = with_holes(0, vec![ReadPart::Data(data)]);
+        let thin = with_holes(0, &[ReadPart::Data(data)]);
         let block = BLOCK as u64;
         assert_eq!(lengths(&thin), [(false, block), (true, HOLE_MIN as u64), (false, block)]);
     }
 
     #[test]
+    fn how_data_was_cut_when_it_was_read_makes_no_difference() {
+        let data = content(4 * HOLE_MIN, &[BLOCK, 2 * BLOCK, HOLE_MIN, 3 * HOLE_MIN]);
+        let whole = with_holes(BLOCK as u64, &[ReadPart::Data(data.clone())]);
+        assert_eq!(whole.iter().filter(|part| !part.is_data()).count(), 3);
+        for cut in [BLOCK, 3 * BLOCK, HOLE_MIN] {
+            let pieces: Vec<_> = data.chunks(cut).map(Bytes::copy_from_slice).collect();
+            let pieces: Vec<_> = pieces.into_iter().map(ReadPart::Data).collect();
+            let thin = joined(&with_holes(BLOCK as u64, &pieces));
+            assert_eq!(thin, whole, "cut after {cut} bytes each");
+        }
+    }
+
+    /// Adjacent data as one part.
+    fn joined(parts: &[ReadPart]) -> Vec<ReadPart> {
+        let runs = parts.chunk_by(|one, next| one.is_data() && next.is_data());
+        let join = |run: &[ReadPart]| {
+            let data: Vec<&[u8]> = run.iter().filter_map(ReadPart::data).map(|d| &d[..]).collect();
+            match data.is_empty() {
+                true => run[0].clone(),
+                false => ReadPart::Data(data.concat().into()),
+            }
+        };
+        runs.map(join).collect()
+    }
+
+    #[test]
     fn dense_data_stays_one_part() {
         let data = Bytes::from(vec![1; 1 << 20]);
-        let thin = with_holes(4096, vec![ReadPart::Hole(7), ReadPart::Data(data.clone())]);
+        let thin = with_holes(4096, &[ReadPart::Hole(7), ReadPart::Data(data.clone())]);
         assert_eq!(thin, [ReadPart::Hole(7), ReadPart::Data(data)]);
     }
 

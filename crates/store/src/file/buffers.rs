@@ -16,7 +16,7 @@ const SIZES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
 
 /// Bytes of one size that are kept while nobody uses them: of 256 KiB as many as a client with long
 /// requests has under way, of the largest two.
-const KEPT_MAX: usize = 4 << 20;
+const KEPT_MAX: usize = 8 << 20;
 
 /// Buffers of one size that nobody uses.
 type Kept = Mutex<Vec<Box<[u8]>>>;
