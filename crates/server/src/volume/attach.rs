@@ -14,7 +14,7 @@ use blockferry_control::api::{
 use blockferry_device::{Device, Request};
 use blockferry_migration::digest::Frontier;
 use blockferry_migration::record::VolumeRecord;
-use blockferry_migration::source::{Attachment, PhaseName, Source};
+use blockferry_migration::source::{Attachment, CLAIM_AHEAD_MAX, PhaseName, Source};
 
 use super::Volume;
 use super::outgoing::Outgoing;
@@ -26,6 +26,13 @@ const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration:
 
 /// The destination holds a question for its reserved address so long at most.
 const WATCH_WAIT: Duration = Duration::from_secs(5);
+
+/// It answers before when `W` has grown by so many bytes, or to the end: a small part of what may be claimed
+/// ahead of it, so that no claim waits for news, and no program wakes for each write of the copy.
+const NEWS_BYTES: u64 = CLAIM_AHEAD_MAX / 8;
+
+/// Until `W` has reached the end it answers after this time in any case: what is dirty waits for it.
+const NEWS_WAIT: Duration = Duration::from_millis(100);
 
 /// A checkpoint is made after so much claimed data, in bytes, or after [`CHECKPOINT_INTERVAL`].
 const CHECKPOINT_DATA: u64 = 64 << 20;
@@ -131,14 +138,14 @@ async fn follow(
 
 /// Follows the destination's reserved address.
 async fn watch(volume: &Volume, owner: &Owner, outgoing: &Outgoing, epoch: u64) -> Result<()> {
-    let mut above = None;
+    let mut known = known_address(owner);
     loop {
-        let known = above.unwrap_or_else(|| known_address(owner));
+        let (above, wait) = worth_telling(known, volume.info.size);
         let path = format!(
-            "/v1/volumes/{}/reserved?migration={}&epoch={epoch}&above={known}&wait_ms={}",
+            "/v1/volumes/{}/reserved?migration={}&epoch={epoch}&above={above}&wait_ms={}",
             volume.name,
             outgoing.migration,
-            WATCH_WAIT.as_millis()
+            wait.as_millis()
         );
         let reply: ReservedReply =
             ask_twice(|| outgoing.control.get_within(&path, 2 * WATCH_WAIT)).await?;
@@ -146,9 +153,18 @@ async fn watch(volume: &Volume, owner: &Owner, outgoing: &Outgoing, epoch: u64) 
             bail!("the destination was restarted, or attached by somebody else");
         }
         owner.with(|source| source.reserved_grew(epoch, reply.reserved_address));
-        above = Some(reply.reserved_address);
+        known = reply.reserved_address;
         owner.announce();
     }
+}
+
+/// Above which address the destination is to tell of `W` at once, and after what time in any case.
+fn worth_telling(known: u64, size: u64) -> (u64, Duration) {
+    if known >= size {
+        return (known, WATCH_WAIT);
+    }
+    let next = known.saturating_add(NEWS_BYTES).min(size);
+    (next - 1, NEWS_WAIT)
 }
 
 fn known_address(owner: &Owner) -> u64 {
@@ -252,4 +268,26 @@ fn at_destination(error: ControlError) -> anyhow::Error {
     let own = matches!(error, ControlError::Refused { status, .. } if status.is_server_error());
     let error = anyhow::Error::from(error);
     if own { error.context(NotDurable("the destination cannot flush")) } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_destination_tells_of_its_address_in_steps_and_at_once_of_the_end() {
+        let size = 10 * NEWS_BYTES + 4096;
+        let told_from = |known: u64| worth_telling(known, size).0 + 1;
+        assert_eq!(told_from(0), NEWS_BYTES);
+        assert_eq!(told_from(5 * NEWS_BYTES + 7), 6 * NEWS_BYTES + 7);
+        assert_eq!(told_from(10 * NEWS_BYTES), size);
+        assert_eq!(told_from(size - 1), size);
+    }
+
+    #[test]
+    fn at_the_end_nothing_more_is_asked_for_soon() {
+        for size in [0, 4096] {
+            assert_eq!(worth_telling(size, size), (size, WATCH_WAIT));
+        }
+    }
 }
