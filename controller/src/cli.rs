@@ -9,7 +9,7 @@ use blockferry_control::{ControlAddress, parse_rate, parse_size};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
-use crate::copy::LEAF;
+use blockferry_copier::LEAF;
 
 /// Longest chunk in bytes: the largest payload that the storage programs accept.
 const CHUNK_MAX: u64 = 32 * MIB;
@@ -110,6 +110,10 @@ pub struct CopyArgs {
     /// never so slow that it does not end [default: 5ms].
     #[arg(long, value_name = "TIME", value_parser = client_p99)]
     pub client_p99: Option<Duration>,
+    /// Who carries the data: this program; the destination, which then reads from the source itself;
+    /// or another tool, for which `external` prints the URIs and `resume` finishes [default: controller].
+    #[arg(long, value_name = "WHO")]
+    pub copier: Option<Copier>,
     /// Read back both sides and compare them before the commit.
     #[arg(long)]
     pub verify: bool,
@@ -154,9 +158,6 @@ pub struct MigrateArgs {
     /// client [default: pause].
     #[arg(long, value_name = "POLICY")]
     pub slow_destination: Option<SlowDestination>,
-    /// Who carries the data: `external` prints the URIs for another tool; `resume` finishes.
-    #[arg(long, value_name = "WHO")]
-    pub copier: Option<Copier>,
     /// Check everything, print the plan, change nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -220,10 +221,14 @@ pub enum SlowDestination {
 }
 
 /// Who carries the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Copier {
     /// This program.
+    #[default]
     Controller,
+    /// The destination, which reads from the source; this program, where it cannot.
+    Destination,
     /// Any NBD tool that writes in ascending order.
     External,
 }

@@ -6,7 +6,6 @@
 pub mod cli;
 
 mod command;
-mod copy;
 mod demo;
 mod migrate;
 mod network;

@@ -4,13 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context;
-use blockferry_block::Extent;
-use blockferry_device::{DeviceInfo, Reply, Request};
-use blockferry_nbd_session::{
-    CallError, ConnectOptions, Content, Flow, Link, NbdUri, RoleClaim, connect, list,
-};
-
-use crate::copy::{End, EndError};
+use blockferry_copier::End;
+use blockferry_nbd_session::{ConnectOptions, Link, NbdUri, RoleClaim, connect, list};
 
 /// How long connecting may take, handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,35 +62,6 @@ impl Network for Nbd {
             // A peer that does not listen any more is left, also in the middle of a request.
             connection.abort();
         }
-    }
-}
-
-impl End for Link {
-    fn info(&self) -> &DeviceInfo {
-        Self::info(self)
-    }
-
-    fn round_trip(&self) -> Duration {
-        Self::round_trip(self)
-    }
-
-    async fn request(&self, request: Request) -> Result<Reply, EndError> {
-        Self::request(self, request).await.map_err(end_error)
-    }
-
-    async fn read(&self, extent: Extent) -> Result<Content, EndError> {
-        self.read_flowing(extent).await.map_err(end_error)
-    }
-
-    async fn write_flowing(&self, extent: Extent, flow: Flow) -> Result<Reply, EndError> {
-        Self::write_flowing(self, extent, flow).await.map_err(end_error)
-    }
-}
-
-fn end_error(error: CallError) -> EndError {
-    match error {
-        CallError::Refused(failure) => EndError::Refused(failure),
-        CallError::Lost => EndError::Lost(CallError::Lost.to_string()),
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use blockferry_block::VolumeName;
 use blockferry_control::api::{
-    AbortRequest, Arrangement, CommitReply, CommitRequest, Initiators, MoveReply, OwnReply,
-    OwnRequest, PauseRequest, PrepareReply, PrepareRequest, ProgramStatus, PromoteRequest,
-    ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, RetireReply, RouteStatus, SendReply,
-    SendRequest, SettleReply, SettleRequest, TermReply, TermRequest, VerifyReply, VerifyRequest,
-    VolumeStatus,
+    AbortRequest, Arrangement, CommitReply, CommitRequest, CopyReply, CopyRequest, Initiators,
+    MoveReply, OwnReply, OwnRequest, PauseRequest, PrepareReply, PrepareRequest, ProgramStatus,
+    PromoteRequest, ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, RetireReply,
+    RouteStatus, SendReply, SendRequest, SettleReply, SettleRequest, TermReply, TermRequest,
+    VerifyReply, VerifyRequest, VolumeStatus,
 };
 use blockferry_control::{BearerToken, ControlAddress, ControlClient, ControlError};
 use serde::Serialize;
@@ -25,6 +25,9 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the destination may take to flush before it is ready: a slow disk behind a large cache.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long the destination may carry the copy before it is asked again: no harm is in that.
+const COPY_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 type Answer<T> = Result<T, ControlError>;
 
@@ -126,6 +129,10 @@ impl Storage {
 impl Storage {
     pub(crate) async fn receive(&self, request: &ReceiveRequest) -> Answer<ReceiveReply> {
         self.step("receive", request, STEP_TIMEOUT).await
+    }
+
+    pub(crate) async fn copy(&self, request: &CopyRequest) -> Answer<CopyReply> {
+        self.step("copy", request, COPY_TIMEOUT).await
     }
 
     pub(crate) async fn ready(&self, request: &ReadyRequest) -> Answer<ReadyReply> {

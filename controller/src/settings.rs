@@ -8,9 +8,9 @@ use blockferry_control::log::LogFormat;
 use blockferry_control::{BearerToken, ControlAddress, parse_rate};
 use serde::Deserialize;
 
-use crate::cli::{self, Common, CopyArgs, Parties, SlowDestination};
-use crate::copy::Manner;
+use crate::cli::{self, Common, Copier, CopyArgs, Parties, SlowDestination};
 use crate::outcome::Usage;
+use blockferry_copier::Manner;
 
 /// The file: every key is a flag's name.
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +24,7 @@ pub(crate) struct File {
     window: Option<u32>,
     bandwidth: Option<String>,
     client_p99: Option<String>,
+    copier: Option<Copier>,
     slow_destination: Option<SlowDestination>,
     verify: Option<bool>,
     certificate: Option<PathBuf>,
@@ -37,6 +38,8 @@ pub(crate) struct File {
 pub(crate) struct Driving {
     /// How to copy.
     pub(crate) manner: Manner,
+    /// Who carries the data.
+    pub(crate) copier: Copier,
     /// Bytes of data a second.
     pub(crate) bandwidth: Option<u64>,
     /// How long the slowest hundredth of the clients' requests may take before the copy goes slower.
@@ -113,14 +116,14 @@ impl Settings {
         let chunk = copy.chunk.map_or_else(|| self.chunk(), |chunk| Ok(Some(chunk)))?;
         let bandwidth = copy.bandwidth.map_or_else(|| self.bandwidth(), |rate| Ok(Some(rate)))?;
         let manner = Manner::default();
-        let window = copy.window.or(self.file.window).unwrap_or(1).max(1);
+        let window = copy.window.or(self.file.window).unwrap_or(1);
         Ok(Driving {
-            manner: Manner {
-                chunk: chunk.unwrap_or(manner.chunk),
-                chunk_max: chunk.unwrap_or(manner.chunk_max),
-                window: window as usize,
-                chunks_ahead: manner.chunks_ahead.max(u64::from(window)),
-            },
+            manner: Manner::new(
+                chunk.unwrap_or(manner.chunk),
+                chunk.unwrap_or(manner.chunk_max),
+                window,
+            ),
+            copier: copy.copier.or(self.file.copier).unwrap_or_default(),
             bandwidth,
             client_p99: copy.client_p99.map_or_else(|| self.client_p99(), |p99| Ok(Some(p99)))?,
             verify: copy.verify || self.file.verify.unwrap_or(false),
@@ -134,6 +137,7 @@ impl Settings {
         let copy = CopyArgs {
             chunk: None,
             window: None,
+            copier: None,
             bandwidth: None,
             client_p99: None,
             verify: false,

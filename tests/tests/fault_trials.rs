@@ -128,6 +128,17 @@ fn cuts_at_labels_cost_a_delay_and_nothing_else() {
     ]);
 }
 
+#[test]
+fn a_copy_that_the_destination_carries_survives_the_same() {
+    run(&[
+        "source/source.copy.read/4/kill x4 carried",
+        "source/source.claim.granted/5/reset x1 seed=1 carried",
+        "destination/destination.copy.moved/4/kill x1 seed=2 carried",
+        "destination/destination.copy.begun/6/stop x4 seed=3 carried",
+        "destination/destination.copy.written/4/silence x4 seed=4 carried",
+    ]);
+}
+
 /// These need a network namespace around them, so that another process runs them.
 #[test]
 fn broken_wires_and_vanished_hosts_cost_a_delay_and_nothing_else() {

@@ -20,11 +20,14 @@ pub(crate) struct MigrateOrder {
     pub(crate) slow_destination: SlowDestination,
     /// Print the plan and stop.
     pub(crate) dry_run: bool,
-    /// Print the URIs for another tool and stop.
-    pub(crate) external: bool,
 }
 
 impl MigrateOrder {
+    /// Whether to print the URIs for another tool and stop.
+    fn is_external(&self) -> bool {
+        self.driving.copier == Copier::External
+    }
+
     /// From the command line and the file.
     pub(crate) fn from_args(args: &MigrateArgs, settings: &Settings) -> anyhow::Result<Self> {
         let slow_destination = match settings.slow_destination(args.slow_destination) {
@@ -35,7 +38,6 @@ impl MigrateOrder {
             driving: settings.driving(&args.copy, args.finish.certificate.as_ref())?,
             slow_destination,
             dry_run: args.dry_run,
-            external: args.copier == Some(Copier::External),
         })
     }
 }
@@ -68,7 +70,7 @@ pub(crate) async fn migrate<N: Network>(
             complete::say(desk, &position, &survey);
             Ok(())
         }
-        Ok(Position::Sweeping { migration }) if order.external => {
+        Ok(Position::Sweeping { migration }) if order.is_external() => {
             let client_p99 = order.driving.client_p99;
             let identity = crate::migrate::take_over(desk.parties, &migration, client_p99).await?;
             show_uris(desk, &survey, &identity.token)
@@ -94,7 +96,7 @@ async fn begin<N: Network>(
     beginning.begin(desk.parties, &plan).await?;
     let token = beginning.identity.token.clone();
     let migration = desk.migration(beginning.identity, survey, &order.driving)?;
-    if order.external {
+    if order.is_external() {
         migration.prepare_switches(true).await?;
         return show_uris(desk, survey, &token);
     }

@@ -1,6 +1,7 @@
 //! Whole commands against a source, a destination and a switch in memory. What the copy itself
 //! promises is tested beside it; here it is the order of the steps and what interrupts them.
 
+mod carried;
 mod interrupted;
 mod refused;
 mod steps;
@@ -12,11 +13,12 @@ use blockferry_control::api::{SlowDestination, VolumeRole};
 use blockferry_device::{Errno, Failure};
 
 use super::*;
-use crate::copy::{EndError, LEAF, Manner};
+use crate::cli::Copier;
 use crate::outcome::one_line;
 use crate::show::{Event, Phase};
 use crate::testing::audience::Audience;
 use crate::testing::world::{CommitFault, Trouble, World};
+use blockferry_copier::{EndError, LEAF, Manner};
 
 /// Long enough for any of these tests on a busy machine; a hang is a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,6 +58,7 @@ impl Stage {
         MigrateOrder {
             driving: Driving {
                 manner: Manner { chunk: LEAF, chunk_max: LEAF, window: 1, chunks_ahead: 2 },
+                copier: Copier::Controller,
                 bandwidth: None,
                 client_p99: None,
                 verify: false,
@@ -64,7 +67,6 @@ impl Stage {
             },
             slow_destination: SlowDestination::Pause,
             dry_run: false,
-            external: false,
         }
     }
 

@@ -19,13 +19,14 @@ use blockferry_initiator::{Initiator, InitiatorSpec};
 use blockferry_nbd_session::{ConnectOptions, connect};
 use tokio::time::{sleep, timeout};
 
+use crate::cli::Copier;
 use crate::cli::DemoArgs;
 use crate::command::{Desk, MigrateOrder, migrate};
-use crate::copy::Manner;
 use crate::parties::{Parties, Storage, Switch};
 use crate::report::Report;
 use crate::settings::Driving;
 use crate::show::{Event, Show, bytes};
+use blockferry_copier::Manner;
 
 use children::Children;
 use proof::Proof;
@@ -128,6 +129,7 @@ async fn move_volume(children: &Children, dir: &Path, show: &dyn Show) -> anyhow
     let order = MigrateOrder {
         driving: Driving {
             manner: Manner::default(),
+            copier: Copier::Controller,
             bandwidth: None,
             client_p99: None,
             verify: false,
@@ -136,7 +138,6 @@ async fn move_volume(children: &Children, dir: &Path, show: &dyn Show) -> anyhow
         },
         slow_destination: SlowDestination::Pause,
         dry_run: false,
-        external: false,
     };
     let keeper = Keeper { show, report: Mutex::default() };
     migrate(&Desk::on(&parties, &keeper), &order).await?;

@@ -14,6 +14,7 @@
 
 mod announce;
 mod begin;
+mod carried;
 mod commit;
 mod finish;
 mod ground;

@@ -10,13 +10,13 @@ use blockferry_device::DeviceInfo;
 use blockferry_net::Address;
 
 use super::Beginning;
-use crate::copy::End;
 use crate::network::{self, Network};
 use crate::outcome::one_line;
 use crate::parties::Parties;
 use crate::position::role_name;
 use crate::show::bytes;
 use crate::survey::{StorageSeen, Survey, SwitchSeen};
+use blockferry_copier::End;
 
 /// Version of the migration protocol that this controller speaks.
 pub(crate) const PROTOCOL: u32 = 1;

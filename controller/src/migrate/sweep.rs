@@ -14,16 +14,20 @@ use super::ground::{Footing, Ground, Voice};
 use super::progress::{Done, progress};
 use super::verify::patient;
 use super::{Migration, Next};
-use crate::copy::{Halt, OrderedCopy, Pace, Side};
+use crate::cli::Copier;
 use crate::network::Network;
 use crate::outcome::one_line;
 use crate::show::{Event, Phase, Rate};
+use blockferry_copier::{Halt, OrderedCopy, Pace, Side};
 
 /// Pause between two looks at both programs while the copy runs.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Pause before a round that follows one without progress.
 const ROUND_PAUSE: Duration = Duration::from_millis(300);
+
+/// A destination that carries the copy is given up after so long without an answer, as a connection is.
+const SILENCE_MAX: Duration = Duration::from_secs(25);
 
 /// Rounds without progress after which a refusal is a failure: what a restart causes passes sooner.
 const REFUSED_ROUNDS_MAX: u32 = 10;
@@ -32,7 +36,7 @@ const REFUSED_ROUNDS_MAX: u32 = 10;
 const FAILED_ROUNDS_MAX: u32 = 4;
 
 /// How a round ended.
-enum Round {
+pub(super) enum Round {
     /// `W` is the volume's size.
     Complete,
     /// Something passed that the next round gets over.
@@ -40,7 +44,7 @@ enum Round {
 }
 
 /// Why a round ended early.
-enum Break {
+pub(super) enum Break {
     /// The copy halted.
     Halted(Halt),
     /// A connection could not be opened, or the ground moved.
@@ -66,6 +70,7 @@ impl<N: Network> Migration<'_, N> {
         let mut pace = self.driving.bandwidth.map(|rate| Pace::new(rate, Instant::now()));
         let (mut standstill, mut voice) = (Standstill::default(), Voice::new(self.show));
         let mut term_is_fresh = true;
+        let mut at_destination = self.driving.copier == Copier::Destination;
         loop {
             let (ground, reserved) = self.firm_ground().await?;
             if reserved >= self.size {
@@ -82,7 +87,11 @@ impl<N: Network> Migration<'_, N> {
                 continue;
             }
             term_is_fresh = false;
-            match self.round(ground, pace.as_mut()).await? {
+            let round = match at_destination {
+                true => self.carried_round(ground, &mut at_destination).await?,
+                false => self.round(ground, pace.as_mut()).await?,
+            };
+            match round {
                 Round::Complete => {}
                 Round::Broken(Break::Shaken(why)) => voice.say(format!("going on soon: {why}")),
                 Round::Broken(Break::Halted(halt)) => self.get_over(halt, &standstill).await?,
@@ -146,7 +155,7 @@ impl<N: Network> Migration<'_, N> {
                 Ok(()) => Round::Complete,
                 Err(halt) => Round::Broken(Break::Halted(halt)),
             },
-            why = self.watch(ground, &written) => Round::Broken(Break::Shaken(why?)),
+            why = self.watch(ground, Some(&written)) => Round::Broken(Break::Shaken(why?)),
         };
         tokio::join!(self.network.close(source), self.network.close(destination));
         Ok(round)
@@ -176,9 +185,14 @@ impl<N: Network> Migration<'_, N> {
         )
     }
 
-    /// Shows how far the copy is; ends when the ground moves under it.
-    async fn watch(&mut self, ground: Ground, written: &AtomicU64) -> anyhow::Result<String> {
-        let mut rate = Rate::default();
+    /// Shows how far the copy is; ends when the ground moves under it. What another carries is as far as the
+    /// destination says, and ends when that says nothing for long.
+    pub(super) async fn watch(
+        &mut self,
+        ground: Ground,
+        written: Option<&AtomicU64>,
+    ) -> anyhow::Result<String> {
+        let (mut rate, mut heard) = (Rate::default(), Instant::now());
         loop {
             sleep(LOOK_INTERVAL).await;
             let (source, destination) = self.look_at_both().await;
@@ -191,7 +205,14 @@ impl<N: Network> Migration<'_, N> {
                 Footing::Firm(..) | Footing::Loose(_) => {}
             }
             self.remember(&source);
-            let position = written.load(Ordering::Relaxed);
+            let there = destination.as_ref().ok().and_then(|seen| seen.volume.as_ref());
+            if there.is_some() {
+                heard = Instant::now();
+            } else if written.is_none() && heard.elapsed() > SILENCE_MAX {
+                return Ok("the destination, which carries the copy, does not answer".to_owned());
+            }
+            let told = there.map_or(0, |volume| volume.reserved_address);
+            let position = written.map_or(told, |written| written.load(Ordering::Relaxed));
             rate.note(Instant::now(), position);
             let done = Done { bytes: position, of: self.size };
             let volume = source.as_ref().map(|seen| seen.volume.as_ref());

@@ -5,10 +5,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use blockferry_control::ApiError;
 use blockferry_control::api::{
-    AbortRequest, Arrangement, CommitReply, CommitRequest, Initiators, MoveReply, OwnReply,
-    OwnRequest, PauseRequest, PrepareReply, PrepareRequest, ProgramStatus, ReadyReply,
-    ReadyRequest, ReceiveReply, ReceiveRequest, RouteStatus, SendReply, SendRequest, SettleReply,
-    SettleRequest, TermReply, TermRequest, VerifyReply, VerifyRequest, VolumeRole, VolumeStatus,
+    AbortRequest, Arrangement, CommitReply, CommitRequest, CopyReply, CopyRequest, Initiators,
+    MoveReply, OwnReply, OwnRequest, PauseRequest, PrepareReply, PrepareRequest, ProgramStatus,
+    ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, RouteStatus, SendReply, SendRequest,
+    SettleReply, SettleRequest, TermReply, TermRequest, VerifyReply, VerifyRequest, VolumeRole,
+    VolumeStatus,
 };
 use blockferry_control::api::{PartyAddress, RetireReply};
 
@@ -38,6 +39,7 @@ pub(super) fn destination(world: World) -> Router {
         .route("/v1/status", get(async |Shared(world): Shared<World>| Json(world.program(1))))
         .route("/v1/volumes/vol", get(destination_volume))
         .route("/v1/volumes/vol/receive", post(receive))
+        .route("/v1/volumes/vol/copy", post(copy))
         .route("/v1/volumes/vol/ready", post(ready))
         .route("/v1/volumes/vol/own", post(own))
         .route("/v1/volumes/vol/abort", post(abort_destination))
@@ -135,6 +137,16 @@ async fn settle(
     sending.attempt += 1;
     let missing = (!settled).then(|| "something".to_owned());
     Ok(Json(SettleReply { settled, attempt: sending.attempt, missing, epoch: sending.epoch }))
+}
+
+async fn copy(Shared(world): Shared<World>, Json(request): Json<CopyRequest>) -> Answer<CopyReply> {
+    let reply = world.state().copies.pop_front();
+    let reply = reply.ok_or_else(|| ApiError::not_found("nothing is there"))?;
+    note(&world, &format!("destination copy, term {}", request.term));
+    if reply == CopyReply::Complete {
+        world.carry();
+    }
+    Ok(Json(reply))
 }
 
 async fn ready(

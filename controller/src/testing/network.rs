@@ -8,9 +8,9 @@ use blockferry_device::{DeviceInfo, Reply, Request};
 use blockferry_nbd_session::{Role, RoleClaim};
 
 use super::world::{DESTINATION_NBD, NAME, SOURCE_NBD, Trouble, World};
-use crate::copy::fake::FakeEnd;
-use crate::copy::{End, EndError};
 use crate::network::Network;
+use blockferry_copier::fake::FakeEnd;
+use blockferry_copier::{End, EndError};
 
 /// A connection, and which one of the world's it is.
 pub(crate) struct Connection {

@@ -5,15 +5,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use blockferry_control::api::{
-    DigestStatus, MigrationStatus, PartyAddress, ProgramStatus, RouteStatus, VolumeRole,
+    CopyReply, DigestStatus, MigrationStatus, PartyAddress, ProgramStatus, RouteStatus, VolumeRole,
     VolumeStatus,
 };
 use blockferry_control::{ControlServer, ListenAddress};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::handlers;
-use crate::copy::fake::FakeEnd;
 use crate::parties::{Parties, Storage, Switch};
+use blockferry_copier::fake::FakeEnd;
 
 /// The volume's name in every test.
 pub(crate) const NAME: &str = "vol";
@@ -67,6 +67,9 @@ pub(crate) struct State {
     pub(crate) receive_problems: Vec<String>,
     pub(crate) prepare_problems: Vec<String>,
     pub(crate) commit_faults: VecDeque<CommitFault>,
+    /// What becomes of the copies that the destination is to carry; when there is none, it does not know
+    /// what that is, like older versions.
+    pub(crate) copies: VecDeque<CopyReply>,
     pub(crate) mismatches: VecDeque<u64>,
     /// The destination is restarted when the first comparison begins.
     pub(crate) restart_when_compared: bool,
@@ -162,6 +165,14 @@ impl World {
     /// `W`.
     pub(crate) fn reserved(&self) -> u64 {
         self.destination.store().cursor
+    }
+
+    /// The destination has carried the copy to the end.
+    pub(crate) fn carry(&self) {
+        let content = self.source.store().content.clone();
+        let mut store = self.destination.store();
+        store.cursor = content.len() as u64;
+        store.content = content;
     }
 
     /// The destination loses what was not durable, and the source attaches to its new run.
@@ -285,6 +296,7 @@ impl State {
             receive_problems: Vec::new(),
             prepare_problems: Vec::new(),
             commit_faults: VecDeque::new(),
+            copies: VecDeque::new(),
             mismatches: VecDeque::new(),
             restart_when_compared: false,
             restart_when_settling: false,

@@ -61,13 +61,17 @@ impl Flow {
     /// All of it in one piece; `None` when it breaks off.
     pub async fn whole(&self) -> Option<Bytes> {
         let mut whole = BytesMut::with_capacity(usize::try_from(self.length()).ok()?);
-        while let Some(piece) = std::future::poll_fn(|cx| self.poll_next(cx)).await {
+        while let Some(piece) = self.next().await {
             whole.extend_from_slice(&piece);
         }
         (whole.len() as u64 == self.length()).then(|| whole.freeze())
     }
 
     /// The next piece; `None` at the end, be it the right one or not.
+    pub async fn next(&self) -> Option<Bytes> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut pieces = self.0.pieces.lock().unwrap_or_else(PoisonError::into_inner);
         if self.0.taken.load(Ordering::Relaxed) >= self.length() {

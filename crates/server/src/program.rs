@@ -1,12 +1,14 @@
 //! What every volume of a storage program shares.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use blockferry_block::{BootId, SessionId};
 use blockferry_control::api::PartyAddress;
 use blockferry_control::{BearerToken, ControlAddress, ControlClient};
 use blockferry_migration::Faults;
+use blockferry_net::Threads;
 
 use crate::accounts::Accounts;
 
@@ -22,6 +24,8 @@ pub(crate) struct Context {
     pub(crate) pool: Option<PathBuf>,
     pub(crate) address: PartyAddress,
     pub(crate) token: Option<BearerToken>,
+    /// Those that serve connections, for what is as busy as one.
+    pub(crate) threads: Arc<Threads>,
     pub(crate) faults: Faults,
     /// Who may log in over iSCSI, where that is served.
     pub(crate) accounts: Option<Accounts>,

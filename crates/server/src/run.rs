@@ -68,6 +68,7 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
         pool: config.pool,
         address,
         token,
+        threads: Arc::clone(&threads),
         faults: config.faults,
         accounts: iscsi.is_some().then(|| accounts.unwrap_or_default()),
     });

@@ -33,6 +33,9 @@ struct Flags {
     /// Has them log in at the switch
     #[arg(long, requires = "iscsi")]
     switched: bool,
+    /// Has the destination carry the copy
+    #[arg(long)]
+    carried: bool,
     /// Trials at the same time
     #[arg(long, default_value_t = 4)]
     jobs: usize,
@@ -107,6 +110,7 @@ fn trials(flags: &Flags, setting: &Setting) -> Result<Vec<Trial>> {
     for trial in &mut trials {
         trial.iscsi |= flags.iscsi;
         trial.switched |= flags.switched;
+        trial.carried |= flags.carried;
     }
     matrix::shuffle(&mut trials, flags.seed);
     Ok(trials)

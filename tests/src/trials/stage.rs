@@ -197,6 +197,9 @@ impl Stage {
         arguments.extend(["--log", if self.is_traced() { LOG_TRACED } else { CONTROLLER_LOG }]);
         if ["migrate", "resume"].contains(&command) {
             arguments.extend(COPY);
+            if self.trial.carried {
+                arguments.extend(["--copier", "destination"]);
+            }
         }
         let switch = cluster.switch.control().to_string();
         if self.trial.told || command == "status" {

@@ -86,6 +86,8 @@ pub struct Trial {
     /// Whether those log in at the switch, which passes their logins on. Else they know the storage
     /// programs and are sent from one to the other.
     pub switched: bool,
+    /// Whether the destination carries the copy.
+    pub carried: bool,
 }
 
 const PARTIES: [(Party, &str); 4] = [
@@ -152,6 +154,7 @@ impl Trial {
             net: false,
             iscsi: false,
             switched: false,
+            carried: false,
         }
     }
 
@@ -188,7 +191,8 @@ impl fmt::Display for Trial {
         f.write_str(if self.aborted { " aborted" } else { "" })?;
         f.write_str(if self.net { " net" } else { "" })?;
         f.write_str(if self.iscsi { " iscsi" } else { "" })?;
-        f.write_str(if self.switched { " switched" } else { "" })
+        f.write_str(if self.switched { " switched" } else { "" })?;
+        f.write_str(if self.carried { " carried" } else { "" })
     }
 }
 
@@ -247,6 +251,7 @@ impl FromStr for Trial {
                     "net" => trial.net = true,
                     "iscsi" => trial.iscsi = true,
                     "switched" => trial.switched = true,
+                    "carried" => trial.carried = true,
                     _ => bail!("{word:?} means nothing here"),
                 }
             }
@@ -279,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_trial_reads_back_from_its_line() {
-        let text = "source/source.commit.begun/2/kill destination/fdatasync/7/kill switch/recvfrom/9/kill x4 seed=9 untold aborted iscsi switched";
+        let text = "source/source.commit.begun/2/kill destination/fdatasync/7/kill switch/recvfrom/9/kill x4 seed=9 untold aborted iscsi switched carried";
         let trial: Trial = text.parse().unwrap();
         assert_eq!(trial.to_string(), text);
         assert_eq!(trial.blows.len(), 3);

@@ -158,7 +158,9 @@ async fn a_source_that_is_restarted_after_the_comparison_is_compared_again_and_n
 #[tokio::test]
 async fn an_external_copier_gets_both_uris_and_resume_finishes() {
     let stage = Stage::new().await;
-    stage.migrate(&MigrateOrder { external: true, ..stage.order() }).await.unwrap();
+    let mut order = stage.order();
+    order.driving.copier = Copier::External;
+    stage.migrate(&order).await.unwrap();
     let Some(Event::Copier { source, destination, .. }) = stage.audience.events().pop() else {
         panic!("no URIs")
     };

@@ -4,12 +4,14 @@
 //! URIs without an export (`nbd://HOST:PORT`, `nbd+unix:///?socket=PATH`), those of the control side
 //! are `http://HOST:PORT` or `unix:/path`. Sizes, addresses and cursors are bytes.
 
+mod copy;
 mod error_body;
 mod initiators;
 mod migration;
 mod route;
 mod volume;
 
+pub use copy::{CopyHalt, CopyHaltKind, CopyReply, CopyRequest};
 pub use error_body::ErrorBody;
 pub use initiators::{AccountProof, Initiators};
 pub use migration::{

@@ -7,10 +7,10 @@ use axum::extract::{Path, Query, State};
 use blockferry_control::ApiError;
 use blockferry_control::api::{
     AbortRequest, AttachReply, AttachRequest, CheckpointReply, CheckpointRequest, CommitReply,
-    CommitRequest, DiskReply, DiskRequest, FinishCheckpoint, OwnReply, OwnRequest, PauseRequest,
-    PromoteRequest, ReadyReply, ReadyRequest, ReceiveReply, ReceiveRequest, ReservedQuery,
-    ReservedReply, RetireReply, SendReply, SendRequest, SettleReply, SettleRequest, TermReply,
-    TermRequest, VerifyReply, VerifyRequest,
+    CommitRequest, CopyReply, CopyRequest, DiskReply, DiskRequest, FinishCheckpoint, OwnReply,
+    OwnRequest, PauseRequest, PromoteRequest, ReadyReply, ReadyRequest, ReceiveReply,
+    ReceiveRequest, ReservedQuery, ReservedReply, RetireReply, SendReply, SendRequest, SettleReply,
+    SettleRequest, TermReply, TermRequest, VerifyReply, VerifyRequest,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -26,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Volumes>> {
         .routes(routes!(term))
         .routes(routes!(attach))
         .routes(routes!(reserved))
+        .routes(routes!(copy))
         .routes(routes!(checkpoint))
         .routes(routes!(finish_checkpoint))
         .routes(routes!(disk_state))
@@ -77,6 +78,10 @@ step!(
 step!(
     /// Destination, from the source: what the volume is as a disk.
     "/v1/volumes/{name}/disk", disk_state(DiskRequest) -> DiskReply
+);
+step!(
+    /// Destination: carry the ordered copy to the end; answered then, and ended when the caller goes.
+    "/v1/volumes/{name}/copy", copy(CopyRequest) -> CopyReply
 );
 step!(
     /// Destination, from the source: flush what lies below `W`.

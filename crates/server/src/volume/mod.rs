@@ -3,6 +3,7 @@
 mod activity;
 mod arrangement;
 mod attach;
+mod carry;
 mod client;
 mod connect;
 mod copy_in;

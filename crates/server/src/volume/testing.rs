@@ -8,7 +8,7 @@ use blockferry_control::api::PartyAddress;
 use blockferry_migration::Faults;
 use blockferry_migration::record::VolumeRecord;
 use blockferry_nbd_session::{Hello, Purpose};
-use blockferry_net::Peer;
+use blockferry_net::{Peer, Threads};
 use blockferry_store::Store;
 use tempfile::TempDir;
 
@@ -38,6 +38,7 @@ pub(super) fn open(
         pool: None,
         address,
         token: None,
+        threads: Arc::new(Threads::start().expect("threads")),
         faults: Faults::default(),
         accounts: None,
     });

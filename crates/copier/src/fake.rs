@@ -11,49 +11,55 @@ use blockferry_device::{
 };
 use tokio::time::sleep;
 
-use super::end::{End, EndError};
+use crate::end::{End, EndError};
 
 /// Unit in which the fake source tells zeroes from data, in bytes.
 const GRAIN: usize = 4096;
 
 /// What either end holds and saw.
 #[derive(Default)]
-pub(crate) struct Store {
-    pub(crate) content: Vec<u8>,
+pub struct Store {
+    /// All of it.
+    pub content: Vec<u8>,
     /// `R` at the source, `W` at the destination.
-    pub(crate) cursor: u64,
+    pub cursor: u64,
     /// Every write in the order in which it arrived: address, length, whether as zeroes.
-    pub(crate) writes: Vec<(u64, u64, bool)>,
+    pub writes: Vec<(u64, u64, bool)>,
     /// Extents that were read.
-    pub(crate) reads: Vec<Extent>,
-    /// Requests that were sent and not yet answered; the most there were at one time.
-    pub(crate) under_way: usize,
-    pub(crate) under_way_max: usize,
+    pub reads: Vec<Extent>,
+    /// Requests that were sent and not yet answered.
+    pub under_way: usize,
+    /// The most of those at one time.
+    pub under_way_max: usize,
     /// Answers to give instead of carrying out the next reads or writes of data.
-    pub(crate) faults: VecDeque<EndError>,
+    pub faults: VecDeque<EndError>,
     /// How long each write takes.
-    pub(crate) write_time: Duration,
+    pub write_time: Duration,
     /// How long the way there and back is; writes take it beside their time.
-    pub(crate) round_trip: Duration,
+    pub round_trip: Duration,
     /// Bytes a second that a write's data takes beside that; 0 for no time.
-    pub(crate) bytes_per_second: u64,
+    pub bytes_per_second: u64,
 }
 
 /// One end.
 #[derive(Clone)]
-pub(crate) struct FakeEnd {
-    pub(crate) store: Arc<Mutex<Store>>,
-    pub(crate) info: DeviceInfo,
+pub struct FakeEnd {
+    /// What it holds.
+    pub store: Arc<Mutex<Store>>,
+    /// What it says of itself.
+    pub info: DeviceInfo,
 }
 
 impl FakeEnd {
-    pub(crate) fn new(content: Vec<u8>) -> Self {
+    /// An end with this content.
+    pub fn new(content: Vec<u8>) -> Self {
         let features = Features { block_status: true, write_zeroes: true, ..Features::default() };
         let info = DeviceInfo::new(content.len() as u64, features);
         Self { store: Arc::new(Mutex::new(Store { content, ..Store::default() })), info }
     }
 
-    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
+    /// What it holds and saw.
+    pub fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap()
     }
 

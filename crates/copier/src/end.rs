@@ -10,7 +10,7 @@ use blockferry_nbd_session::{Content, Flow};
 
 /// Which storage program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub enum Side {
     /// Where the volume comes from.
     Source,
     /// Where it goes to.
@@ -28,7 +28,7 @@ impl fmt::Display for Side {
 
 /// Why there is no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum EndError {
+pub enum EndError {
     /// The server answered with an error.
     Refused(Failure),
     /// The connection is gone; whether the request was executed is unknown.
@@ -36,7 +36,7 @@ pub(crate) enum EndError {
 }
 
 /// A connection with the role `copy`.
-pub(crate) trait End: Send + Sync {
+pub trait End: Send + Sync {
     /// What the server said about the volume.
     fn info(&self) -> &DeviceInfo;
 

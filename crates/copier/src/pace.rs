@@ -8,7 +8,7 @@ const BURST: Duration = Duration::from_millis(100);
 /// A limit of bytes a second. A chunk larger than what is left is let through and paid for
 /// afterwards, so that chunks of any size keep the mean.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     bytes_per_second: u64,
     /// When everything that was let through has been paid for.
     paid_at: Instant,
@@ -16,17 +16,17 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// A limit that has not been used yet.
-    pub(crate) fn new(bytes_per_second: u64, now: Instant) -> Self {
+    pub fn new(bytes_per_second: u64, now: Instant) -> Self {
         Self { bytes_per_second: bytes_per_second.max(1), paid_at: now }
     }
 
     /// The earliest time at which more may be let through.
-    pub(crate) fn next(&self) -> Instant {
+    pub fn next(&self) -> Instant {
         self.paid_at
     }
 
     /// Lets `bytes` through at `now`.
-    pub(crate) fn spend(&mut self, now: Instant, bytes: u64) {
+    pub fn spend(&mut self, now: Instant, bytes: u64) {
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         self.paid_at = self.paid_at.max(earliest) + self.price(bytes);
     }

@@ -15,12 +15,12 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::FuturesOrdered;
 use tokio::time;
 
-use super::chunk::{self, Chunk};
-use super::end::End;
-use super::halt::Halt;
-use super::pace::Pace;
-use super::pieces::{LEAF, Ledger, Piece, Step, ZEROES_MAX, append, steps};
-use super::requests::{Brought, describe, read, skip, write};
+use crate::chunk::{self, Chunk};
+use crate::end::End;
+use crate::halt::Halt;
+use crate::pace::Pace;
+use crate::pieces::{LEAF, Ledger, Piece, Step, ZEROES_MAX, append, steps};
+use crate::requests::{Brought, describe, read, skip, write};
 
 /// Pieces read or under way but not sent, at most: small reads between holes are many, and each is a
 /// claim at the source.
@@ -38,15 +38,28 @@ const DENSE: u64 = 16;
 
 /// How the copy proceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Manner {
+pub struct Manner {
     /// Longest read and longest write of data at first, in bytes, a multiple of [`LEAF`].
-    pub(crate) chunk: u64,
+    pub chunk: u64,
     /// The same where the way to the destination needs it; no less.
-    pub(crate) chunk_max: u64,
+    pub chunk_max: u64,
     /// Writes sent without waiting for the completion of the one before; 1 is D2.4 to the letter.
-    pub(crate) window: usize,
+    pub window: usize,
     /// Chunks read ahead of the writes.
-    pub(crate) chunks_ahead: u64,
+    pub chunks_ahead: u64,
+}
+
+impl Manner {
+    /// Chunks from `chunk` to `chunk_max` bytes, and so many writes under way; no less than one of each.
+    pub fn new(chunk: u64, chunk_max: u64, window: u32) -> Self {
+        let (chunk, window) = (chunk.max(LEAF) / LEAF * LEAF, window.max(1));
+        Self {
+            chunk,
+            chunk_max: chunk_max.max(chunk),
+            window: window as usize,
+            chunks_ahead: CHUNKS_AHEAD.max(u64::from(window)),
+        }
+    }
 }
 
 impl Default for Manner {
@@ -61,7 +74,7 @@ impl Default for Manner {
 }
 
 /// One run over the volume, from an address to the end.
-pub(crate) struct OrderedCopy<'a, S, D> {
+pub struct OrderedCopy<'a, S, D> {
     source: &'a S,
     destination: &'a D,
     manner: Manner,
@@ -87,7 +100,7 @@ pub(crate) struct OrderedCopy<'a, S, D> {
 impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
     /// A copy of everything from `start`, the destination's reserved address, on. `written` follows
     /// the address up to which the destination has acknowledged.
-    pub(crate) fn new(
+    pub fn new(
         (source, destination): (&'a S, &'a D),
         start: u64,
         manner: Manner,
@@ -122,7 +135,7 @@ impl<'a, S: End, D: End> OrderedCopy<'a, S, D> {
     ///
     /// # Errors
     /// The first thing that went wrong; nothing after it has been acknowledged.
-    pub(crate) async fn run(mut self) -> Result<(), Halt> {
+    pub async fn run(mut self) -> Result<(), Halt> {
         loop {
             self.describe_more();
             let paced = self.read_more();

@@ -9,9 +9,9 @@ use blockferry_device::{Reply, Request};
 use blockferry_nbd_session::Content;
 use tokio::time::sleep;
 
-use super::end::{End, EndError, Side};
-use super::halt::Halt;
-use super::pieces::{Piece, Step, pieces, steps};
+use crate::end::{End, EndError, Side};
+use crate::halt::Halt;
+use crate::pieces::{Piece, Step, pieces, steps};
 
 /// How often a read that failed at the source is tried before the copy halts.
 const READ_TRIES: u32 = 4;
@@ -127,7 +127,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::copy::fake::FakeEnd;
+    use crate::fake::FakeEnd;
 
     #[tokio::test]
     async fn a_source_that_breaks_off_in_mid_payload_is_named_and_moves_no_address() {

@@ -6,8 +6,8 @@ use blockferry_device::{Errno, Failure};
 use tokio::time;
 
 use super::*;
-use crate::copy::end::{EndError, Side};
-use crate::copy::fake::FakeEnd;
+use crate::end::{EndError, Side};
+use crate::fake::FakeEnd;
 
 const CHUNK: u64 = 2 * LEAF;
 /// [`LEAF`] as an index.

@@ -13,7 +13,7 @@ use blockferry_nbd_session::Flow;
 use bytes::Bytes;
 
 /// Leaf of the stream's digest in bytes; a chunk is a multiple of it.
-pub(crate) const LEAF: u64 = 64 << 10;
+pub const LEAF: u64 = 64 << 10;
 
 /// Longest hole sent in one request, in bytes: a volume of many tebibytes has no thousands of them, and
 /// no store is busy with one for long. Where headers are compact a connection sends it in parts.

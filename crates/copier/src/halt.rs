@@ -3,12 +3,12 @@
 use blockferry_block::Extent;
 use blockferry_device::{Errno, Failure};
 
-use super::end::{EndError, Side};
+use crate::end::{EndError, Side};
 
 /// What stopped the copy. Nothing that was not acknowledged counts as written, so every halt is
 /// followed by a look at the destination's reserved address, or by the end of the run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Halt {
+pub enum Halt {
     /// A connection is gone.
     #[error("lost the connection to {side} at {extent}: {reason}")]
     Lost {
@@ -54,7 +54,7 @@ pub(crate) enum Halt {
 
 impl Halt {
     /// The halt for a request that `side` did not carry out.
-    pub(crate) fn from_end(side: Side, extent: Extent, error: EndError) -> Self {
+    pub fn from_end(side: Side, extent: Extent, error: EndError) -> Self {
         match error {
             EndError::Lost(reason) => Self::Lost { side, extent, reason },
             EndError::Refused(failure) => match failure.errno {
