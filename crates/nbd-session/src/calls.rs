@@ -170,13 +170,18 @@ impl Shared {
 
     /// A read whose content may flow.
     pub(crate) async fn read_flowing(&self, extent: Extent) -> Result<Content, CallError> {
-        let (told, flow) = oneshot::channel();
+        let (told, mut flow) = oneshot::channel();
         let request = Request::Read { extent, dont_fragment: false };
         let answer = self.call_flowing(request, Flowing::Answer(told));
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
-            Ok(flow) = flow => Ok(Content::Flow(flow)),
-            answer = answer => answer.map(Content::Whole),
+            Ok(flow) = &mut flow => return Ok(Content::Flow(flow)),
+            answer = answer => answer,
+        };
+        // What flows has no other answer, and may have begun and ended since it was looked for.
+        match flow.try_recv() {
+            Ok(flow) => Ok(Content::Flow(flow)),
+            Err(_) => answer.map(Content::Whole),
         }
     }
 
@@ -283,5 +288,53 @@ impl Shared {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Wake;
+
+    use blockferry_device::{DeviceInfo, Features};
+    use blockferry_nbd_wire::{Negotiated, Style};
+
+    use super::*;
+    use crate::flow::FlowSender;
+
+    /// Stands for a connection's task on another processor: all that it does happens within the call
+    /// that wakes it.
+    struct AtOnce {
+        shared: Mutex<Option<Arc<Shared>>>,
+        flowing: Mutex<Option<FlowSender>>,
+    }
+
+    impl Wake for AtOnce {
+        fn wake(self: Arc<Self>) {
+            let shared = self.shared.lock().unwrap().take().unwrap();
+            let call = shared.queue().calls.pop_front().unwrap();
+            let Flowing::Answer(told) = call.flowing else { panic!("a read that may flow") };
+            let (mut sender, flow) = Flow::channel(10);
+            told.send(flow).unwrap();
+            sender.send(Bytes::from_static(b"0123456789"));
+            *self.flowing.lock().unwrap() = Some(sender);
+            drop(call.caller);
+        }
+    }
+
+    #[tokio::test]
+    async fn content_that_has_flowed_before_anybody_looks_is_not_lost() {
+        let negotiated = Negotiated { style: Style::Extended, allocation_context: None };
+        let device = DeviceInfo::new(10, Features::default());
+        let joined = Joined { device, negotiated, dont_fragment: true, role_accepted: true };
+        let shared = Shared::new(joined, Duration::ZERO);
+        let task = Arc::new(AtOnce {
+            shared: Mutex::new(Some(Arc::clone(&shared))),
+            flowing: Mutex::default(),
+        });
+        shared.waker.register(&Arc::clone(&task).into());
+        let Ok(Content::Flow(flow)) = shared.read_flowing(Extent::between(0, 10)).await else {
+            panic!("it has flowed");
+        };
+        assert_eq!(flow.whole().await.unwrap(), &b"0123456789"[..]);
     }
 }
