@@ -2,6 +2,7 @@
 
 use super::{Against, Cell, Line, Target, serving};
 use crate::bench::Place;
+use crate::parts::copy::{BARE_RELAY, CARRIED};
 use crate::parts::{OURS, cutover, delay, idle_cost, migrate, scale, switch};
 use crate::record::Part;
 
@@ -72,6 +73,20 @@ fn copying() -> Vec<Line> {
             at(OURS, "seconds"),
             Against::Lowest(vec![at("nbdcopy", "seconds"), at("qemu-img convert", "seconds")]),
             Target::Untold,
+        ));
+        lines.push(line(
+            Part::Copy,
+            format!("2 GiB on {name} against a bare relay"),
+            at(OURS, "seconds"),
+            Against::Lowest(vec![at(BARE_RELAY, "seconds")]),
+            Target::Untold,
+        ));
+        lines.push(line(
+            Part::Copy,
+            format!("2 GiB on {name}, `--copier destination`, against cp"),
+            at(CARRIED, "seconds"),
+            Against::Lowest(vec![at("cp", "seconds")]),
+            Target::AtMost(1.5),
         ));
     }
     lines

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{MIB, OURS};
 use crate::bench::{Place, Plan, Round};
-use crate::child::{self, Server};
+use crate::child::{self, Server, free_port};
 use crate::controller::Move;
 use crate::image;
 use crate::ours::{StorageSpec, VOLUME};
@@ -19,8 +19,15 @@ use crate::record::Measured;
 /// A copy that takes longer is given up.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// `cp` is the floor: two copies of each byte, and nothing between.
-const SYSTEMS: [&str; 4] = ["cp", "nbdcopy", "qemu-img convert", OURS];
+/// Three programs that pass the bytes on and look at nothing.
+pub(crate) const BARE_RELAY: &str = "bare relay";
+
+/// Ours, where the destination carries the copy.
+pub(crate) const CARRIED: &str = "blockferry --copier destination";
+
+/// `cp` is the floor: two copies of each byte, and nothing between. The bare relay is that of any copy
+/// between two servers which a third program carries.
+const SYSTEMS: [&str; 6] = ["cp", BARE_RELAY, "nbdcopy", "qemu-img convert", OURS, CARRIED];
 
 pub(super) fn round(round: &mut Round<'_>) -> Result<()> {
     for place in Place::ALL {
@@ -47,7 +54,9 @@ fn copy(plan: &Plan, system: &str, source: &Path, folder: &Path, size: u64) -> R
             command.args(["--sparse=never", "--reflink=never"]).arg(source).arg(&destination);
             timed(&mut command)
         }
-        OURS => ours(plan, source, folder),
+        BARE_RELAY => bare_relay(source, &destination),
+        OURS => ours(plan, source, folder, &[]),
+        CARRIED => ours(plan, source, folder, &["--copier", "destination"]),
         _ => {
             image::empty(&destination, size)?;
             let (_from, from) = Peer::NbdkitFile.serve(source, &folder.join("from.log"))?;
@@ -78,7 +87,24 @@ pub(super) fn timed(command: &mut Command) -> Result<Measured> {
     Ok(Measured::default().with("seconds", begun.elapsed().as_secs_f64()))
 }
 
-fn ours(plan: &Plan, image: &Path, folder: &Path) -> Result<Measured> {
+fn bare_relay(source: &Path, destination: &Path) -> Result<Measured> {
+    let bare = std::env::current_exe()?.with_file_name("examples").join("bare_relay");
+    let (first, second) = (free_port()?.to_string(), free_port()?.to_string());
+    let (source, destination) = (source.display().to_string(), destination.display().to_string());
+    let programs =
+        [["write", &second, &destination], ["pass", &first, &second], ["read", &source, &first]];
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let run = |arguments: [&str; 3]| child::run(Command::new(&bare).args(arguments)).map(drop);
+        let running = programs.map(|arguments| scope.spawn(move || run(arguments)));
+        running.into_iter().try_for_each(|program| {
+            program.join().unwrap_or_else(|_| bail!("a program of the bare relay was lost"))
+        })
+    })?;
+    Ok(Measured::default().with("seconds", begun.elapsed().as_secs_f64()))
+}
+
+fn ours(plan: &Plan, image: &Path, folder: &Path, more: &[&str]) -> Result<Measured> {
     let source = StorageSpec::source(&plan.bin, folder.join("a"), image).start()?;
     let destination = StorageSpec::destination(&plan.bin, folder.join("b")).start()?;
     let way = Move {
@@ -87,7 +113,7 @@ fn ours(plan: &Plan, image: &Path, folder: &Path) -> Result<Measured> {
         from: source.control,
         to: destination.control,
         switch: None,
-        more: &[],
+        more,
         folder,
         longest: LONGEST,
     };

@@ -1,7 +1,7 @@
 //! What is measured, one file a part. Each makes one round: every case, and in it every system in
 //! turn, so that all of them meet the machine in the same state.
 
-mod copy;
+pub(crate) mod copy;
 pub(crate) mod cutover;
 pub(crate) mod delay;
 pub(crate) mod idle_cost;

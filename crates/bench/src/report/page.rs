@@ -209,7 +209,8 @@ const fn about(part: Part) -> &'static str {
         Part::Copy => {
             "Nobody else uses the volume. Peers copy between two nbdkit file servers and flush nothing. Ours is \
              `controller migrate` from start to end, address-checked, digested and flushed; *copy* is its sweep alone, \
-             *flush* the flush before Ready."
+             *flush* the flush before Ready. With `--copier destination` the data goes over one connection instead of two. \
+             The *bare relay* is three programs that read, pass on and write, and look at nothing."
         }
         Part::Migrate => {
             "4 KiB random writes by fio, one connection, depth 8. qemu-storage-daemon mirrors between two nbdkit servers; \
