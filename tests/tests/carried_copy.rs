@@ -83,6 +83,21 @@ async fn a_storage_program_that_is_killed_in_mid_copy_comes_back_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_to_end_does_not_wait_for_the_copy_and_goes_on_after_its_restart() {
+    let mut cluster = Cluster::random(32).await;
+    let load = busy(&cluster.uri(), 100).await;
+    let controller = cluster.controller("migrate", &SLOWLY);
+    cluster.until_copied(12 * MIB).await;
+    let process = &mut cluster.destination.process;
+    assert!(process.terminate().await.success());
+    let log = process.log();
+    assert!(!log.iter().any(|line| line.contains("did not end in time")), "{log:?}");
+    cluster.destination.restart().await;
+    let done = controller.done().await.last();
+    ends_well(&cluster, load, &done).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_abort_ends_the_copy_and_leaves_nothing_at_the_destination() {
     let cluster = Cluster::random(24).await;
     let load = busy(&cluster.uri(), 200).await;

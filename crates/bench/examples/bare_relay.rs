@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match arguments[..] {
         ["read", file, to] => carry(File::open(file)?, call(to)?)?,
         ["pass", from, to] => carry(listen(from)?, call(to)?)?,
-        ["write", from, file] => carry(listen(from)?, File::create(file)?)?,
+        ["write", from, file] => carry(Whole(listen(from)?), File::create(file)?)?,
         _ => return Err("usage: bare_relay read FILE TO | pass FROM TO | write FROM FILE".into()),
     }
     Ok(())
@@ -35,6 +35,22 @@ fn call(to: &str) -> std::io::Result<TcpStream> {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::thread::yield_now(),
             connected => return connected,
         }
+    }
+}
+
+/// Reads as much as there is room for: a file is written in whole pages.
+struct Whole(TcpStream);
+
+impl Read for Whole {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        let mut filled = 0;
+        while filled < room.len() {
+            match self.0.read(&mut room[filled..])? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(filled)
     }
 }
 

@@ -9,6 +9,7 @@ use blockferry_control::api::PartyAddress;
 use blockferry_control::{BearerToken, ControlAddress, ControlClient};
 use blockferry_migration::Faults;
 use blockferry_net::Threads;
+use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 
@@ -26,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) token: Option<BearerToken>,
     /// Those that serve connections, for what is as busy as one.
     pub(crate) threads: Arc<Threads>,
+    /// Cancelled when the program is to end.
+    pub(crate) shutdown: CancellationToken,
     pub(crate) faults: Faults,
     /// Who may log in over iSCSI, where that is served.
     pub(crate) accounts: Option<Accounts>,

@@ -69,6 +69,7 @@ pub async fn run(program: &'static str, cli: Cli, shutdown: CancellationToken) -
         address,
         token,
         threads: Arc::clone(&threads),
+        shutdown: shutdown.clone(),
         faults: config.faults,
         accounts: iscsi.is_some().then(|| accounts.unwrap_or_default()),
     });

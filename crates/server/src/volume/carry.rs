@@ -7,14 +7,14 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use blockferry_block::{BootId, ClaimEpoch, Generation};
+use blockferry_block::{BootId, ClaimEpoch, Extent, Generation};
 use blockferry_control::api::{CopyHalt, CopyHaltKind, CopyReply, CopyRequest};
 use blockferry_copier::{Halt, LocalEnd, Manner, OrderedCopy, Pace, Side};
 use blockferry_device::Failure;
 use blockferry_nbd_session::{
     ConnectOptions, Hello, Link, NbdUri, Purpose, Role, RoleClaim, connect,
 };
-use blockferry_net::Peer;
+use blockferry_net::{Peer, Place};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Volume;
@@ -25,7 +25,7 @@ use super::steps::{Refused, Step};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Volume {
-    /// `/copy`: on a thread of its own kind, and no longer than its caller waits for it.
+    /// `/copy`: on a thread that serves connections, and no longer than its caller waits for it.
     pub(crate) async fn copy(self: &Arc<Self>, request: CopyRequest) -> Step<CopyReply> {
         let claim = claim(&request).map_err(Refused::conflict)?;
         let peer = self.migration(&request.migration)?.peer;
@@ -37,8 +37,18 @@ impl Volume {
             let _place = place;
             volume.carry(&receiver, &peer.nbd, claim, &request).await
         });
-        let ended = AbortOnDropHandle::new(carrying).await;
-        ended.context("the copy was ended by the program's end")?
+        let carrying = AbortOnDropHandle::new(carrying);
+        tokio::select! {
+            ended = carrying => ended.context("the copy failed")?,
+            () = self.program.shutdown.cancelled() => Ok(self.cut_short()),
+        }
+    }
+
+    /// The program ends, as it would end a copy connection.
+    fn cut_short(&self) -> CopyReply {
+        let at = Extent::between(self.info.size, self.info.size);
+        let reason = "the program ends".to_owned();
+        CopyReply::Halted(told(&Halt::Lost { side: Side::Destination, extent: at, reason }))
     }
 
     async fn carry(
@@ -52,8 +62,8 @@ impl Volume {
         let device = self.connect(&hello, None).await.map_err(Refused::conflict)?;
         let cut = device.cut();
         let here = LocalEnd::new(Arc::new(device), cut);
-        let link = match self.open_source(source, claim).await {
-            Ok(link) => link,
+        let (link, _place) = match self.open_source(source, claim).await {
+            Ok(opened) => opened,
             Err(error) => return Ok(CopyReply::NotOpened { reason: format!("{error:#}") }),
         };
         let ended = copy(receiver, (&link, &here), request).await;
@@ -65,7 +75,7 @@ impl Volume {
         })
     }
 
-    async fn open_source(&self, source: &str, claim: RoleClaim) -> anyhow::Result<Link> {
+    async fn open_source(&self, source: &str, claim: RoleClaim) -> anyhow::Result<(Link, Place)> {
         let uri: NbdUri = source.parse().with_context(|| format!("the address {source:?}"))?;
         let options = ConnectOptions {
             role: Some(claim),
@@ -73,9 +83,9 @@ impl Volume {
             ..ConnectOptions::new(uri.address, self.name.as_str())
         };
         // It receives on one thread while another writes and hashes what has come.
-        let (runtime, _place) = self.program.threads.place();
+        let (runtime, place) = self.program.threads.place();
         let link = runtime.spawn(async move { connect(&options).await }).await?;
-        link.with_context(|| format!("no copy connection to {source}"))
+        Ok((link.with_context(|| format!("no copy connection to {source}"))?, place))
     }
 }
 

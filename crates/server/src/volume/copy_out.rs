@@ -9,7 +9,8 @@ use blockferry_migration::digest::{LEAF, Noted, Piece};
 use blockferry_migration::source::{CLAIM_AHEAD_MAX, ClaimId};
 
 use super::owner::Owner;
-use super::{Stage, Volume, thin};
+use super::thin::Thin;
+use super::{Stage, Volume};
 
 /// Holes are told to the copier in whole leaves only, so that it reads whole leaves and the digest
 /// can be compared.
@@ -48,33 +49,33 @@ impl Volume {
         self.held_back(owner, extent, extent.len()).await;
         claim(owner, epoch, extent, extent.len()).await?;
         let (parts, noted) = self.read_and_note(extent, dont_fragment).await?;
-        let parts = match dont_fragment {
-            true => parts,
-            false => thin::with_holes(extent.start(), &parts),
-        };
         owner.with(|source| noted.into_iter().for_each(|noted| source.note_copied(noted)));
         self.count(&parts);
         blockferry_label::reached("source.copy.read");
         Ok(Reply::Read(parts))
     }
 
-    /// Reads the extent and makes the digests of it, both in pieces that are still in the processor's
-    /// cache when they are hashed; clients have their turn after each.
+    /// Reads the extent, looks for holes and makes the digests of it, in pieces that are still in the
+    /// processor's cache when they are looked at; clients have their turn after each.
     async fn read_and_note(
         &self,
         extent: Extent,
         dont_fragment: bool,
     ) -> Result<(Vec<ReadPart>, Vec<Noted>), Failure> {
-        let (mut parts, mut noted) = (Vec::new(), Vec::new());
+        let (mut thin, mut whole) = (Thin::at(extent.start()), Vec::new());
+        let mut noted = Vec::new();
         for piece in extent.pieces(READ_AT_ONCE) {
             let read = Request::Read { extent: piece, dont_fragment };
             let Reply::Read(content) = self.store.call(read).await? else { continue };
             let pieces: Vec<Piece<'_>> = content.iter().map(self::piece).collect();
             noted.push(Noted::of(piece.start(), &pieces, self.info.size));
-            parts.extend(content);
+            match dont_fragment {
+                true => whole.extend(content),
+                false => content.into_iter().for_each(|part| thin.push(part)),
+            }
             tokio::task::yield_now().await;
         }
-        Ok((parts, noted))
+        Ok((if dont_fragment { whole } else { thin.into_parts() }, noted))
     }
 
     /// Waits as long as the copy is held back for the clients' sake. What was claimed before costs

@@ -39,6 +39,7 @@ pub(super) fn open(
         address,
         token: None,
         threads: Arc::new(Threads::start().expect("threads")),
+        shutdown: tokio_util::sync::CancellationToken::new(),
         faults: Faults::default(),
         accounts: None,
     });

@@ -5,6 +5,7 @@
 //! written, leaves out the rest. So a volume is as thin after the move as its file system can make
 //! it, whatever the copy's chunks and the digest's leaves are.
 
+use std::mem;
 use std::ops::Range;
 
 use blockferry_device::{Device, Failure, ReadPart, Reply, Request, zero_runs};
@@ -15,54 +16,77 @@ use futures_util::future::try_join_all;
 /// in a copy that waits for every answer.
 const HOLE_MIN: usize = 64 << 10;
 
-/// What was read at `offset`, with its zeroes told as holes where that is worth it. Where the data was
-/// read in pieces, as long as they are whole blocks, makes no difference.
-pub(super) fn with_holes(offset: u64, parts: &[ReadPart]) -> Vec<ReadPart> {
-    let mut thin = Vec::with_capacity(parts.len());
-    let mut at = offset;
-    for stretch in parts.chunk_by(|one, next| one.is_data() && next.is_data()) {
-        let data: Vec<&Bytes> = stretch.iter().filter_map(ReadPart::data).collect();
-        match data.is_empty() {
-            true => thin.extend_from_slice(stretch),
-            false => thin.extend(split(at, &data)),
-        }
-        at += stretch.iter().map(ReadPart::len).sum::<u64>();
-    }
-    thin
+/// What was read, with its zeroes told as holes where that is worth it. Where it was read in pieces, as
+/// long as they are whole blocks, makes no difference.
+pub(super) struct Thin {
+    parts: Vec<ReadPart>,
+    /// Data without a hole since `start`, in the pieces in which it was read, and where it is zeroes.
+    start: u64,
+    data: Vec<Bytes>,
+    length: usize,
+    zeroes: Vec<Range<usize>>,
 }
 
-/// Data with the short runs of zeroes inside it, and holes for the long ones and those around it.
-fn split(offset: u64, data: &[&Bytes]) -> Vec<ReadPart> {
-    let mut split = Vec::with_capacity(data.len());
-    let mut at = 0;
-    for hole in holes(offset, data) {
-        split.extend(between(data, at..hole.start));
-        split.push(ReadPart::Hole(hole.len() as u64));
-        at = hole.end;
+impl Thin {
+    /// Nothing yet, at `offset`.
+    pub(super) fn at(offset: u64) -> Self {
+        let (parts, data, zeroes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { parts, start: offset, data, length: 0, zeroes }
     }
-    split.extend(between(data, at..length(data)));
-    split
-}
 
-fn holes(offset: u64, data: &[&Bytes]) -> Vec<Range<usize>> {
-    let mut zeroes: Vec<Range<usize>> = Vec::new();
-    let mut begun = 0;
-    for piece in data {
-        for run in zero_runs(offset + begun as u64, piece).into_iter().filter(|run| run.zero) {
-            let run = begun + run.range.start..begun + run.range.end;
-            match zeroes.last_mut() {
-                Some(last) if last.end == run.start => last.end = run.end,
-                _ => zeroes.push(run),
+    /// Takes what was read next.
+    pub(super) fn push(&mut self, part: ReadPart) {
+        match part {
+            ReadPart::Hole(length) => {
+                self.close();
+                self.parts.push(part);
+                self.start += length;
+            }
+            ReadPart::Data(data) => {
+                self.note_zeroes(&data);
+                self.length += data.len();
+                self.data.push(data);
             }
         }
-        begun += piece.len();
     }
-    zeroes.retain(|run| run.start == 0 || run.end == begun || run.len() >= HOLE_MIN);
-    zeroes
+
+    /// All of it.
+    pub(super) fn into_parts(mut self) -> Vec<ReadPart> {
+        self.close();
+        self.parts
+    }
+
+    fn note_zeroes(&mut self, data: &[u8]) {
+        let begun = self.length;
+        let runs = zero_runs(self.start + begun as u64, data);
+        for run in runs.into_iter().filter(|run| run.zero) {
+            let run = begun + run.range.start..begun + run.range.end;
+            match self.zeroes.last_mut() {
+                Some(last) if last.end == run.start => last.end = run.end,
+                _ => self.zeroes.push(run),
+            }
+        }
+    }
+
+    /// The data ends here: long runs of zeroes inside it are holes, and all at its edges.
+    fn close(&mut self) {
+        let (data, zeroes) = (mem::take(&mut self.data), mem::take(&mut self.zeroes));
+        let length = mem::take(&mut self.length);
+        let is_hole =
+            |run: &Range<usize>| run.start == 0 || run.end == length || run.len() >= HOLE_MIN;
+        let mut at = 0;
+        for hole in zeroes.into_iter().filter(is_hole) {
+            self.parts.extend(between(&data, at..hole.start));
+            self.parts.push(ReadPart::Hole(hole.len() as u64));
+            at = hole.end;
+        }
+        self.parts.extend(between(&data, at..length));
+        self.start += length as u64;
+    }
 }
 
 /// What of the data lies in the range.
-fn between(data: &[&Bytes], range: Range<usize>) -> impl Iterator<Item = ReadPart> {
+fn between(data: &[Bytes], range: Range<usize>) -> impl Iterator<Item = ReadPart> {
     let mut begun = 0;
     data.iter().filter_map(move |piece| {
         let end = begun + piece.len();
@@ -71,10 +95,6 @@ fn between(data: &[&Bytes], range: Range<usize>) -> impl Iterator<Item = ReadPar
         begun = end;
         (!part.is_empty()).then_some(ReadPart::Data(part))
     })
-}
-
-fn length(data: &[&Bytes]) -> usize {
-    data.iter().map(|piece| piece.len()).sum()
 }
 
 /// Executes a write, or a writing of zeroes, where the store reads as zeroes already.
@@ -105,6 +125,12 @@ mod tests {
         let mut content = vec![0; length];
         nonzero.iter().for_each(|at| content[*at] = 0xAA);
         content.into()
+    }
+
+    fn with_holes(offset: u64, parts: &[ReadPart]) -> Vec<ReadPart> {
+        let mut thin = Thin::at(offset);
+        parts.iter().for_each(|part| thin.push(part.clone()));
+        thin.into_parts()
     }
 
     fn lengths(parts: &[ReadPart]) -> Vec<(bool, u64)> {
