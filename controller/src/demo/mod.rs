@@ -19,8 +19,7 @@ use blockferry_initiator::{Initiator, InitiatorSpec};
 use blockferry_nbd_session::{ConnectOptions, connect};
 use tokio::time::{sleep, timeout};
 
-use crate::cli::Copier;
-use crate::cli::DemoArgs;
+use crate::cli::{Copier, DemoArgs};
 use crate::command::{Desk, MigrateOrder, migrate};
 use crate::parties::{Parties, Storage, Switch};
 use crate::report::Report;

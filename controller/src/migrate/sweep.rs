@@ -192,7 +192,7 @@ impl<N: Network> Migration<'_, N> {
         ground: Ground,
         written: Option<&AtomicU64>,
     ) -> anyhow::Result<String> {
-        let (mut rate, mut heard) = (Rate::default(), Instant::now());
+        let (mut rate, mut heard, mut position) = (Rate::default(), Instant::now(), 0);
         loop {
             sleep(LOOK_INTERVAL).await;
             let (source, destination) = self.look_at_both().await;
@@ -211,8 +211,8 @@ impl<N: Network> Migration<'_, N> {
             } else if written.is_none() && heard.elapsed() > SILENCE_MAX {
                 return Ok("the destination, which carries the copy, does not answer".to_owned());
             }
-            let told = there.map_or(0, |volume| volume.reserved_address);
-            let position = written.map_or(told, |written| written.load(Ordering::Relaxed));
+            let told = there.map_or(position, |volume| volume.reserved_address);
+            position = written.map_or(told, |written| written.load(Ordering::Relaxed));
             rate.note(Instant::now(), position);
             let done = Done { bytes: position, of: self.size };
             let volume = source.as_ref().map(|seen| seen.volume.as_ref());

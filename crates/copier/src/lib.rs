@@ -1,4 +1,4 @@
-//! The ordered, address-checked copy between two connections. It knows nothing of the control API:
+//! The ordered, address-checked copy between two ends. It knows nothing of the control API:
 //! where to begin, and what to do when it halts, is decided by whoever has it run.
 
 mod chunk;

@@ -138,9 +138,9 @@ async fn follow(
 
 /// Follows the destination's reserved address.
 async fn watch(volume: &Volume, owner: &Owner, outgoing: &Outgoing, epoch: u64) -> Result<()> {
-    let mut known = known_address(owner);
+    let (mut known, mut moves) = (known_address(owner), false);
     loop {
-        let (above, wait) = worth_telling(known, volume.info.size);
+        let (above, wait) = worth_telling(known, volume.info.size, moves);
         let path = format!(
             "/v1/volumes/{}/reserved?migration={}&epoch={epoch}&above={above}&wait_ms={}",
             volume.name,
@@ -153,14 +153,16 @@ async fn watch(volume: &Volume, owner: &Owner, outgoing: &Outgoing, epoch: u64) 
             bail!("the destination was restarted, or attached by somebody else");
         }
         owner.with(|source| source.reserved_grew(epoch, reply.reserved_address));
+        moves = reply.reserved_address != known;
         known = reply.reserved_address;
         owner.announce();
     }
 }
 
-/// Above which address the destination is to tell of `W` at once, and after what time in any case.
-fn worth_telling(known: u64, size: u64) -> (u64, Duration) {
-    if known >= size {
+/// Above which address the destination is to tell of `W` at once, and after what time in any case. Where
+/// `W` does not move, the first step is news.
+fn worth_telling(known: u64, size: u64, moves: bool) -> (u64, Duration) {
+    if known >= size || !moves {
         return (known, WATCH_WAIT);
     }
     let next = known.saturating_add(NEWS_BYTES).min(size);
@@ -277,7 +279,7 @@ mod tests {
     #[test]
     fn the_destination_tells_of_its_address_in_steps_and_at_once_of_the_end() {
         let size = 10 * NEWS_BYTES + 4096;
-        let told_from = |known: u64| worth_telling(known, size).0 + 1;
+        let told_from = |known: u64| worth_telling(known, size, true).0 + 1;
         assert_eq!(told_from(0), NEWS_BYTES);
         assert_eq!(told_from(5 * NEWS_BYTES + 7), 6 * NEWS_BYTES + 7);
         assert_eq!(told_from(10 * NEWS_BYTES), size);
@@ -285,9 +287,10 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_nothing_more_is_asked_for_soon() {
-        for size in [0, 4096] {
-            assert_eq!(worth_telling(size, size), (size, WATCH_WAIT));
+    fn where_nothing_moves_and_at_the_end_it_is_not_asked_again_and_again() {
+        for moves in [false, true] {
+            assert_eq!(worth_telling(4096, 4096, moves), (4096, WATCH_WAIT));
         }
+        assert_eq!(worth_telling(7, 4096, false), (7, WATCH_WAIT));
     }
 }

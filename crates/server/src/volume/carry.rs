@@ -27,7 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 impl Volume {
     /// `/copy`: on a thread that serves connections, and no longer than its caller waits for it.
     pub(crate) async fn copy(self: &Arc<Self>, request: CopyRequest) -> Step<CopyReply> {
-        let claim = claim(&request).map_err(Refused::conflict)?;
+        let claim = claim(&request).map_err(|error| Refused::conflict(format!("{error:#}")))?;
         let peer = self.migration(&request.migration)?.peer;
         let receiver =
             self.receiver().ok_or_else(|| Refused::conflict("it is not received here"))?;

@@ -14,9 +14,9 @@ const LARGEST: usize = 2 << 20;
 
 const SIZES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
 
-/// Bytes of one size that are kept while nobody uses them: of 256 KiB as many as a client with long
-/// requests has under way, of the largest two.
-const KEPT_MAX: usize = 8 << 20;
+/// Bytes of one size that are kept while nobody uses them: of 256 KiB as many as a copy
+/// reads ahead.
+const KEPT_MAX: usize = 6 << 20;
 
 /// Buffers of one size that nobody uses.
 type Kept = Mutex<Vec<Box<[u8]>>>;
