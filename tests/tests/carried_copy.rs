@@ -58,8 +58,18 @@ async fn the_copy_ends_with_a_killed_controller_and_the_next_one_goes_on_from_th
     let load = busy(&cluster.uri(), 200).await;
     let mut controller = cluster.controller("migrate", &SLOWLY);
     cluster.until_copied(killed_at).await;
+    let ended = || {
+        let log = cluster.source.process.log();
+        log.iter().filter(|line| line.contains("a client's connection ended")).count()
+    };
+    let before = ended();
     controller.process.kill9();
+    let is_gone = async || (ended() > before).then_some(());
+    until("the destination leaves the source", is_gone).await;
+    let status = async || cluster.destination.status(VOLUME).await.expect("an answer");
+    let address = status().await.reserved_address;
     moves_on(&load).await;
+    assert_eq!(status().await.reserved_address, address, "somebody goes on");
     let done = cluster.controller("resume", &CARRIED).done().await.last();
     assert_eq!(done["passes"], 1, "nothing fell back: {done}");
     let copied = done["copied_bytes"].as_u64().expect("a number");
