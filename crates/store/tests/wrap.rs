@@ -68,6 +68,20 @@ async fn gate_holds_until_it_is_opened() {
 }
 
 #[tokio::test]
+async fn gate_behind_a_device_holds_the_answers_of_what_is_done() {
+    let device = Arc::new(Gate::behind(MemoryStore::new(1 << 20), Request::is_write));
+    let held = tokio::spawn({
+        let device = Arc::clone(&device);
+        async move { write(&device, 0, b"x").await }
+    });
+    device.holds(1).await;
+    assert_eq!(read(&device, extent(0, 1)).await.unwrap(), b"x");
+    assert!(!held.is_finished());
+    device.open();
+    held.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn read_only_refuses_writes_and_nothing_else() {
     let store = MemoryStore::new(1 << 20);
     write(&store, 0, b"x").await.unwrap();

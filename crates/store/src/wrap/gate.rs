@@ -9,11 +9,13 @@ use tokio::sync::watch;
 
 use crate::Store;
 
-/// A device that holds the requests `is_held` picks until the gate is opened. Requests to it are to
-/// be made inside a tokio runtime.
+/// A device that holds the requests `is_held` picks, or their answers, until the gate is opened.
+/// Requests to it are to be made inside a tokio runtime.
 pub struct Gate<D, F> {
     inner: Arc<D>,
     is_held: F,
+    /// Executes first, and holds the answer.
+    is_behind: bool,
     state: watch::Sender<State>,
 }
 
@@ -31,7 +33,12 @@ where
     /// A closed gate before `inner`.
     pub fn new(inner: D, is_held: F) -> Self {
         let state = watch::Sender::new(State { is_open: false, held: 0 });
-        Self { inner: Arc::new(inner), is_held, state }
+        Self { inner: Arc::new(inner), is_held, is_behind: false, state }
+    }
+
+    /// A closed gate behind `inner`: what is held has been executed, and nobody is told yet.
+    pub fn behind(inner: D, is_held: F) -> Self {
+        Self { is_behind: true, ..Self::new(inner, is_held) }
     }
 
     /// Lets everything pass that is held, and all that comes.
@@ -51,6 +58,13 @@ where
     }
 }
 
+/// Waits at the gate.
+async fn pass(state: &watch::Sender<State>) {
+    state.send_modify(|state| state.held += 1);
+    let _ = state.subscribe().wait_for(|state| state.is_open).await;
+    state.send_modify(|state| state.held -= 1);
+}
+
 impl<D, F> Device for Gate<D, F>
 where
     D: Device,
@@ -64,13 +78,16 @@ where
         if self.state.borrow().is_open || !(self.is_held)(&request) {
             return self.inner.call(request);
         }
-        self.state.send_modify(|state| state.held += 1);
-        let inner = Arc::clone(&self.inner);
+        let (inner, is_behind) = (Arc::clone(&self.inner), self.is_behind);
         let state = self.state.clone();
         // On its own task, since dropping the answer must not cancel the request.
         let executed = tokio::spawn(async move {
-            let _ = state.subscribe().wait_for(|state| state.is_open).await;
-            state.send_modify(|state| state.held -= 1);
+            if is_behind {
+                let answer = inner.call(request).await;
+                pass(&state).await;
+                return answer;
+            }
+            pass(&state).await;
             inner.call(request).await
         });
         Answer::later(async move {
