@@ -48,6 +48,19 @@ pub(crate) fn scattered(path: &Path, size: u64, data: u64) -> Result<()> {
     write().with_context(|| format!("cannot make {}", path.display()))
 }
 
+/// Has the kernel hold so many bytes of free memory beneath the folder's file system: what a virtual
+/// machine has not used lately may be its host's, and whoever touches it first would pay for that.
+pub(crate) fn claim_memory(folder: &Path, bytes: u64) -> Result<()> {
+    let path = folder.join("claimed");
+    let write = || {
+        let mut file = File::create(&path)?;
+        let piece = vec![0; PIECE];
+        (0..bytes / PIECE as u64).try_for_each(|_| file.write_all(&piece))?;
+        std::fs::remove_file(&path)
+    };
+    write().with_context(|| format!("cannot make {}", path.display()))
+}
+
 /// Has the page cache let go of a file, all of which is on the medium.
 pub(crate) fn forget(path: &Path) -> Result<()> {
     let forget = || Ok(fadvise(&File::open(path)?, 0, None, Advice::DontNeed)?);

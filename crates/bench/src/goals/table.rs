@@ -120,10 +120,25 @@ fn migrating() -> Vec<Line> {
         lines.push(full(mean, "client_share", Target::AtLeast(0.5)));
         let worst = format!("{case}: client's IOPS against before, worst second");
         lines.push(full(worst, "worst_second_share", Target::AtLeast(0.25)));
+        lines.extend(more_patient(&case));
     }
     lines.push(cutting_over("right_before_p99_ms", "right before", Target::AtMost(1.0)));
     lines.push(cutting_over("undisturbed_p99_ms", "before the move", Target::Untold));
     lines
+}
+
+/// The same where clients are let to wait longer for the copy.
+fn more_patient(case: &str) -> [Line; 2] {
+    let patient = |figure| cell(case, migrate::PATIENT, figure);
+    let blocking = Against::Lowest(vec![cell(case, migrate::WRITE_BLOCKING, "seconds")]);
+    let told = |what: &str| format!("{case}, `--client-p99 20ms`: {what}");
+    [
+        ("time against write-blocking", "seconds", blocking),
+        ("client's IOPS against before, mean", "client_share", Against::Nothing),
+    ]
+    .map(|(what, figure, against)| {
+        line(Part::Migrate, told(what), patient(figure), against, Target::Untold)
+    })
 }
 
 fn unloaded() -> Vec<Line> {
@@ -136,6 +151,13 @@ fn unloaded() -> Vec<Line> {
             Part::Migrate,
             format!("{case}: time against the better of qemu's modes"),
             cell(&case, OURS, "seconds"),
+            Against::Lowest(peers.map(|peer| cell(&case, peer, "seconds")).to_vec()),
+            target,
+        ));
+        lines.push(line(
+            Part::Migrate,
+            format!("{case}, `--copier destination`: time against the better of qemu's modes"),
+            cell(&case, CARRIED, "seconds"),
             Against::Lowest(peers.map(|peer| cell(&case, peer, "seconds")).to_vec()),
             target,
         ));

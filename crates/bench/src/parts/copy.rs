@@ -38,6 +38,7 @@ pub(super) fn round(round: &mut Round<'_>) -> Result<()> {
         for system in round.in_turn(&SYSTEMS) {
             // What the copy before has left goes first, with its pages.
             let folder = tempfile::tempdir_in(scratch.path())?;
+            image::claim_memory(folder.path(), size)?;
             round.measure(place.name(), system, |plan| {
                 copy(plan, system, &source, folder.path(), size)
             })?;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-use super::copy::no_end;
+use super::copy::{CARRIED, no_end};
 use super::{MIB, OURS};
 use crate::bench::{Place, Plan, Round};
 use crate::child::Server;
@@ -25,7 +25,9 @@ use crate::requests::{Finished, Span, overlapping, series, window, worst_second}
 /// The peer's two modes. A background mirror chases the client; one that blocks writes slows it.
 pub(crate) const BACKGROUND: &str = "qemu background";
 pub(crate) const WRITE_BLOCKING: &str = "qemu write-blocking";
-const SYSTEMS: [&str; 3] = [BACKGROUND, WRITE_BLOCKING, OURS];
+
+/// Ours, where its clients are let to wait longer for the copy.
+pub(crate) const PATIENT: &str = "blockferry --client-p99 20ms";
 
 /// fio's options but for the rate.
 const PATTERN: &str = "--rw=randwrite --bs=4k --iodepth=8 --randrepeat=0";
@@ -41,13 +43,31 @@ struct Rate {
     name: &'static str,
     /// fio's option; `None` without a client.
     option: Option<&'static str>,
+    systems: &'static [&'static str],
 }
 
 const RATES: [Rate; 3] = [
-    Rate { name: "no load", option: None },
-    Rate { name: "2,000 writes/s", option: Some("--rate_iops=2000") },
-    Rate { name: "full load", option: Some("") },
+    Rate { name: "no load", option: None, systems: &[BACKGROUND, WRITE_BLOCKING, OURS, CARRIED] },
+    Rate {
+        name: "2,000 writes/s",
+        option: Some("--rate_iops=2000"),
+        systems: &[BACKGROUND, WRITE_BLOCKING, OURS],
+    },
+    Rate {
+        name: "full load",
+        option: Some(""),
+        systems: &[BACKGROUND, WRITE_BLOCKING, OURS, PATIENT],
+    },
 ];
+
+/// What its controller is told more.
+fn flags(system: &str) -> &'static [&'static str] {
+    match system {
+        CARRIED => &["--copier", "destination"],
+        PATIENT => &["--client-p99", "20ms"],
+        _ => &[],
+    }
+}
 
 /// Name of the case of a load and a place.
 pub(crate) fn case(load: &str, place: Place) -> String {
@@ -57,7 +77,7 @@ pub(crate) fn case(load: &str, place: Place) -> String {
 pub(super) fn round(round: &mut Round<'_>) -> Result<()> {
     for place in Place::ALL {
         for rate in RATES {
-            for system in round.in_turn(&SYSTEMS) {
+            for system in round.in_turn(rate.systems) {
                 let scratch = round.plan.scratch(place)?;
                 round.measure(&case(rate.name, place), system, |plan| {
                     migrate(plan, system, rate, scratch.path())
@@ -74,6 +94,14 @@ enum Cast {
     Ours { switch: Switch, source: Storage, destination: Storage },
 }
 
+/// How a volume is to be moved.
+struct Order<'a> {
+    bin: &'a Path,
+    folder: &'a Path,
+    longest: Duration,
+    more: &'static [&'static str],
+}
+
 /// A migration that has ended, or was given up.
 struct Ended {
     span: Span,
@@ -82,16 +110,18 @@ struct Ended {
 }
 
 fn migrate(plan: &Plan, system: &str, rate: Rate, folder: &Path) -> Result<Measured> {
-    let image = folder.join("source");
-    image::random(&image, plan.amount(1024, 128) * MIB)?;
+    let (image, size) = (folder.join("source"), plan.amount(1024, 128) * MIB);
+    image::random(&image, size)?;
+    image::claim_memory(folder, size)?;
     let mut cast = Cast::start(plan, system, folder, &image)?;
     let longest = Duration::from_secs(plan.amount(40, 10));
+    let order = Order { bin: &plan.bin, folder, longest, more: flags(system) };
     let Some(option) = rate.option else {
-        return cast.migrate(plan, folder, longest).map(|ended| ended.measured);
+        return cast.migrate(&order).map(|ended| ended.measured);
     };
     let mut client = Client::start(cast.nbd(), option, longest, folder)?;
     std::thread::sleep(SETTLE);
-    let ended = cast.migrate(plan, folder, longest)?;
+    let ended = cast.migrate(&order)?;
     std::thread::sleep(AFTER);
     ensure!(client.server.is_running(), "the client died");
     let requests = client.stop(folder)?;
@@ -126,7 +156,7 @@ fn judge(ended: Ended, requests: &[Finished]) -> Measured {
 
 impl Cast {
     fn start(plan: &Plan, system: &str, folder: &Path, image: &Path) -> Result<Self> {
-        if system == OURS {
+        if system.starts_with(OURS) {
             let source = StorageSpec::source(&plan.bin, folder.join("a"), image).start()?;
             let destination = StorageSpec::destination(&plan.bin, folder.join("b")).start()?;
             let switch = Switch::start(&plan.bin, &folder.join("switch"), source.nbd, &[])?;
@@ -148,7 +178,8 @@ impl Cast {
         }
     }
 
-    fn migrate(&mut self, plan: &Plan, folder: &Path, longest: Duration) -> Result<Ended> {
+    fn migrate(&mut self, order: &Order<'_>) -> Result<Ended> {
+        let Order { bin, folder, longest, more } = *order;
         let start = now();
         let mut cutover = None;
         let measured = match self {
@@ -162,12 +193,12 @@ impl Cast {
             }
             Self::Ours { switch, source, destination } => {
                 let way = Move {
-                    bin: &plan.bin,
+                    bin,
                     volume: VOLUME,
                     from: source.control,
                     to: destination.control,
                     switch: Some(switch.control),
-                    more: &[],
+                    more,
                     folder,
                     longest,
                 };
