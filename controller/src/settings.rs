@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use blockferry_control::log::LogFormat;
 use blockferry_control::{BearerToken, ControlAddress, parse_rate};
+use blockferry_copier::Manner;
 use serde::Deserialize;
 
 use crate::cli::{self, Common, Copier, CopyArgs, Parties, SlowDestination};
 use crate::outcome::Usage;
-use blockferry_copier::Manner;
 
 /// The file: every key is a flag's name.
 #[derive(Debug, Default, Deserialize)]
@@ -191,7 +191,8 @@ mod tests {
     use crate::cli::{Cli, Command};
 
     const FILE: &str = "from = \"http://file:1\"\nto = \"unix:/t\"\nswitch = [\"http://s:1\"]\n\
-                        chunk = \"4M\"\nbandwidth = \"1M\"\nclient-p99 = \"5ms\"\nslow-destination = \"throttle\"\n";
+                        chunk = \"4M\"\nbandwidth = \"1M\"\nclient-p99 = \"5ms\"\nslow-destination = \"throttle\"\n\
+                        copier = \"destination\"\n";
 
     fn load(file: &str, flags: &str) -> anyhow::Result<(Settings, cli::MigrateArgs)> {
         let config = tempfile::NamedTempFile::new()?;
@@ -216,6 +217,7 @@ mod tests {
             Manner { chunk: MIB, chunk_max: MIB, window: 1, chunks_ahead: 2 }
         );
         assert_eq!(driving.bandwidth, Some(MIB));
+        assert_eq!(driving.copier, Copier::Destination);
         assert_eq!(driving.client_p99, Some(Duration::from_millis(5)));
         assert_eq!(settings.slow_destination(None), SlowDestination::Throttle);
     }

@@ -2,28 +2,13 @@
 //! does, and ends with the controller that has asked for it.
 
 use blockferry_block::MIB;
-use blockferry_checker::LoadHandle;
 use blockferry_control::api::VolumeRole;
-use blockferry_tests::cast::{Cluster, VOLUME, busy, connect, moves_on, until};
-use serde_json::Value;
+use blockferry_tests::cast::{Cluster, VOLUME, busy, moves_on, until};
 
 const CARRIED: [&str; 2] = ["--copier", "destination"];
 
 /// Slowly enough that a test meets the copy half way.
 const SLOWLY: [&str; 6] = ["--copier", "destination", "--chunk", "1M", "--bandwidth", "12M"];
-
-/// The load goes on at the destination, and what it wrote is there.
-async fn ends_well(cluster: &Cluster, load: LoadHandle, done: &Value) {
-    assert_eq!(done["event"], "done", "{done}");
-    assert_ne!(done["digest_match"], false, "{done}");
-    cluster.until_moved().await;
-    moves_on(&load).await;
-    let report = load.stop().await;
-    assert!(report.is_clean(), "{report}");
-    let link = connect(&cluster.destination.uri(VOLUME)).await;
-    let violations = report.journal.verify(&link).await.expect("a volume that can be read");
-    assert!(violations.is_empty(), "{violations:?}");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_moves_in_one_pass_under_load_and_the_digests_agree() {
@@ -34,7 +19,7 @@ async fn a_volume_moves_in_one_pass_under_load_and_the_digests_agree() {
     assert_eq!((&done["passes"], &done["digest_match"]), (&1.into(), &true.into()), "{done}");
     let own_way = outcome.out.iter().any(|event| event.to_string().contains("cannot"));
     assert!(!own_way, "the controller has carried it: {outcome:?}");
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +59,7 @@ async fn the_copy_ends_with_a_killed_controller_and_the_next_one_goes_on_from_th
     assert_eq!(done["passes"], 1, "nothing fell back: {done}");
     let copied = done["copied_bytes"].as_u64().expect("a number");
     assert!(copied < size + killed_at / 2, "it began anew: {done}");
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +74,7 @@ async fn a_storage_program_that_is_killed_in_mid_copy_comes_back_to_it() {
     cluster.destination.kill9();
     cluster.destination.restart().await;
     let done = controller.done().await.last();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +89,7 @@ async fn a_destination_that_is_to_end_does_not_wait_for_the_copy_and_goes_on_aft
     assert!(!log.iter().any(|line| line.contains("did not end in time")), "{log:?}");
     cluster.destination.restart().await;
     let done = controller.done().await.last();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,5 +105,5 @@ async fn an_abort_ends_the_copy_and_leaves_nothing_at_the_destination() {
     assert_eq!((status.role, status.generation), (VolumeRole::Owner, 1));
     assert!(cluster.destination.status(VOLUME).await.is_none());
     let done = cluster.migrate(&CARRIED).await.last();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }

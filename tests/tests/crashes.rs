@@ -4,38 +4,16 @@
 use std::time::Duration;
 
 use blockferry_block::MIB;
-use blockferry_checker::{LoadHandle, Report};
+use blockferry_checker::LoadHandle;
 use blockferry_control::api::VolumeRole;
 use blockferry_tests::cast::{
-    Cluster, Controller, Steps, Storage, StorageSpec, VOLUME, busy, connect, moves_on, until,
+    Cluster, Controller, Steps, Storage, StorageSpec, VOLUME, busy, connect, ends_clean, moves_on,
+    until,
 };
 use serde_json::Value;
 
 /// What is copied a second where a test wants to meet the copy half way.
 const SLOWLY: [&str; 4] = ["--chunk", "1M", "--bandwidth", "12M"];
-
-/// A request that takes longer has not just been delayed. Far above what is measured, because the
-/// machine may be busy, and below the 30 s after which a kernel's client begins to act.
-const DELAY_MAX: Duration = Duration::from_secs(20);
-
-async fn clean(load: LoadHandle) -> Report {
-    moves_on(&load).await;
-    let report = load.stop().await;
-    assert!(report.is_clean(), "{report}");
-    assert!(report.longest_request < DELAY_MAX, "{report}");
-    report
-}
-
-/// The load goes on at the destination, and what it wrote is there.
-async fn ends_well(cluster: &Cluster, load: LoadHandle, done: &Value) {
-    assert_eq!(done["event"], "done", "{done}");
-    assert_ne!(done["digest_match"], false, "{done}");
-    cluster.until_moved().await;
-    let report = clean(load).await;
-    let link = connect(&cluster.destination.uri(VOLUME)).await;
-    let violations = report.journal.verify(&link).await.expect("a volume that can be read");
-    assert!(violations.is_empty(), "{violations:?}");
-}
 
 fn copied(done: &Value) -> u64 {
     let carried = |field: &str| done[field].as_u64().unwrap_or_else(|| panic!("{field}: {done}"));
@@ -56,7 +34,7 @@ async fn a_destination_killed_in_mid_copy_goes_on_where_it_was_durable() {
     let done = controller.done().await.last();
     assert!(copied(&done) <= size + AGAIN_MAX, "{done}");
     assert!(done["passes"].as_u64() > Some(1), "it fell back to a checkpoint: {done}");
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +49,7 @@ async fn a_killed_controller_is_followed_by_another_from_the_reserved_address() 
     let done = cluster.controller("resume", &["--chunk", "1M"]).done().await.last();
     assert_eq!(done["passes"], 1, "nothing fell back: {done}");
     assert!(copied(&done) < size + killed_at / 2, "it began anew: {done}");
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +77,7 @@ async fn a_source_killed_in_mid_copy_costs_its_clients_a_delay_and_no_error() {
         moves_on(&load).await;
     }
     let done = controller.done().await.last();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +91,7 @@ async fn both_storage_programs_killed_at_once_come_back_to_one_migration() {
     cluster.destination.restart().await;
     cluster.source.restart().await;
     let done = controller.done().await.last();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,9 +100,9 @@ async fn a_source_killed_after_the_migration_strands_no_client() {
     let load = busy(&cluster.uri(), 200).await;
     let done = cluster.migrate(&[]).await.last();
     cluster.source.kill9();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
     let newcomer = busy(&cluster.uri(), 200).await;
-    clean(newcomer).await;
+    ends_clean(newcomer).await;
 }
 
 /// Held at ready, with a load, and a controller by hand.
@@ -151,7 +129,7 @@ async fn a_source_killed_after_the_commit_strands_no_client_of_a_switch_that_mis
     cluster.source.restart().await;
     cluster.source.until_role(VOLUME, VolumeRole::Forwarding).await;
     let done = cluster.controller("resume", &[]).done().await.last();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +153,7 @@ async fn between_the_commit_and_its_proof_clients_wait_for_the_source_without_an
     cluster.source.restart().await;
     cluster.until_moved().await;
     let done = cluster.controller("resume", &[]).done().await.last();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +170,7 @@ async fn a_destination_killed_when_it_was_ready_voids_the_attempt_and_the_next_o
     let refusal = steps.commit(&settled, &ready).await.expect_err("another run of the destination");
     assert_eq!(refusal.status().map(u16::from), Some(409), "{refusal}");
     let done = cluster.controller("resume", &[]).done().await.last();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,7 +184,7 @@ async fn a_destination_killed_after_the_commit_is_waited_for_and_becomes_the_own
     cluster.destination.restart().await;
     cluster.destination.until_role(VOLUME, VolumeRole::Owner).await;
     let done = cluster.controller("resume", &[]).done().await.last();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,7 +204,7 @@ async fn a_destination_that_hangs_costs_each_client_little_more_than_the_mirror_
     assert!(done["resynced_bytes"].as_u64() > Some(0), "{done}");
     let longest = Duration::from_secs_f64(load.snapshot().longest_ms / 1e3);
     assert!(longest < Duration::from_secs(6), "{longest:?} is far more than 1 s");
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +219,7 @@ async fn a_switch_that_hung_through_the_cutover_heals_itself() {
     cluster.until_moved().await;
     let done = cluster.controller("resume", &[]).done().await.last();
     assert_eq!(done["already_complete"], true, "{done}");
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,7 +238,7 @@ async fn abort_leaves_the_source_as_the_owner_and_nothing_at_the_destination() {
     assert!(!cluster.copy().exists(), "what it created is deleted");
     moves_on(&load).await;
     let done = cluster.migrate(&["--chunk", "1M"]).await.last();
-    ends_well(&cluster, load, &done).await;
+    cluster.is_done_well(load, &done).await;
     let refusal = cluster.controller("abort", &[]).end().await;
     assert_eq!(refusal.code, Some(1), "after the commit there is only forward");
     assert_eq!(refusal.err.len(), 1, "{refusal:?}");
@@ -283,7 +261,7 @@ async fn a_volume_goes_to_the_destination_and_back_to_another_pool_under_one_loa
     let done = back.done().await.last();
     assert_eq!((&done["generation"], &done["passes"]), (&3.into(), &1.into()), "{done}");
     cluster.switch.until_at(VOLUME, &third.uri(VOLUME)).await;
-    let report = clean(load).await;
+    let report = ends_clean(load).await;
     let link = connect(&third.uri(VOLUME)).await;
     let violations = report.journal.verify(&link).await.expect("a volume that can be read");
     assert!(violations.is_empty(), "{violations:?}");

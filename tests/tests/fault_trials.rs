@@ -123,7 +123,7 @@ fn cuts_at_labels_cost_a_delay_and_nothing_else() {
         "source/source.mirror.sending/4/torn x1 seed=3",
         "destination/destination.ready.flushed/1/mute x1 seed=4",
         "destination/destination.mirror.executed/4/mute x4 seed=5",
-        "controller/controller.copy.writing/5/deaf x1 seed=6",
+        "controller/copier.writing/5/deaf x1 seed=6",
         "switch/switch.relocate.decided/1/silence x4 seed=7",
     ]);
 }
@@ -136,6 +136,7 @@ fn a_copy_that_the_destination_carries_survives_the_same() {
         "destination/destination.copy.moved/4/kill x1 seed=2 carried",
         "destination/destination.copy.begun/6/stop x4 seed=3 carried",
         "destination/destination.copy.written/4/silence x4 seed=4 carried",
+        "destination/copier.read/7/kill x4 seed=5 carried",
     ]);
 }
 
@@ -150,7 +151,7 @@ fn broken_wires_and_vanished_hosts_cost_a_delay_and_nothing_else() {
         "source/source.mirror.applied/4/vanish x4 seed=2 net",
         "destination/destination.mirror.executed/4/mute x4 seed=3 net",
         "destination/destination.own.begun/1/vanish x1 seed=4 net",
-        "controller/controller.copy.writing/5/deaf x1 seed=5 net",
+        "controller/copier.writing/5/deaf x1 seed=5 net",
     ] {
         trials.args(["--only", trial]);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use blockferry_block::MIB;
 use blockferry_control::api::{SlowDestination, VolumeRole};
+use blockferry_copier::{EndError, LEAF, Manner};
 use blockferry_device::{Errno, Failure};
 
 use super::*;
@@ -18,7 +19,6 @@ use crate::outcome::one_line;
 use crate::show::{Event, Phase};
 use crate::testing::audience::Audience;
 use crate::testing::world::{CommitFault, Trouble, World};
-use blockferry_copier::{EndError, LEAF, Manner};
 
 /// Long enough for any of these tests on a busy machine; a hang is a failure.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -14,6 +14,7 @@ use anyhow::{Context, bail, ensure};
 use blockferry_block::MIB;
 use blockferry_checker::{Load, LoadConfig, LoadHandle};
 use blockferry_control::api::SlowDestination;
+use blockferry_copier::Manner;
 use blockferry_device::Device;
 use blockferry_initiator::{Initiator, InitiatorSpec};
 use blockferry_nbd_session::{ConnectOptions, connect};
@@ -25,7 +26,6 @@ use crate::parties::{Parties, Storage, Switch};
 use crate::report::Report;
 use crate::settings::Driving;
 use crate::show::{Event, Show, bytes};
-use blockferry_copier::Manner;
 
 use children::Children;
 use proof::Proof;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use anyhow::{anyhow, bail};
 use blockferry_block::VolumeName;
 use blockferry_control::api::{Initiators, PartyAddress, VolumeRole};
+use blockferry_copier::End;
 use blockferry_device::DeviceInfo;
 use blockferry_net::Address;
 
@@ -16,7 +17,6 @@ use crate::parties::Parties;
 use crate::position::role_name;
 use crate::show::bytes;
 use crate::survey::{StorageSeen, Survey, SwitchSeen};
-use blockferry_copier::End;
 
 /// Version of the migration protocol that this controller speaks.
 pub(crate) const PROTOCOL: u32 = 1;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use blockferry_block::{BootId, ClaimEpoch, Generation};
 use blockferry_control::api::PauseRequest;
+use blockferry_copier::{Halt, OrderedCopy, Pace, Side};
 use blockferry_nbd_session::{Role, RoleClaim};
 use tokio::time::sleep;
 
@@ -18,7 +19,6 @@ use crate::cli::Copier;
 use crate::network::Network;
 use crate::outcome::one_line;
 use crate::show::{Event, Phase, Rate};
-use blockferry_copier::{Halt, OrderedCopy, Pace, Side};
 
 /// Pause between two looks at both programs while the copy runs.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
+use blockferry_copier::fake::FakeEnd;
+use blockferry_copier::{End, EndError};
 use blockferry_device::{DeviceInfo, Reply, Request};
 use blockferry_nbd_session::{Role, RoleClaim};
 
 use super::world::{DESTINATION_NBD, NAME, SOURCE_NBD, Trouble, World};
 use crate::network::Network;
-use blockferry_copier::fake::FakeEnd;
-use blockferry_copier::{End, EndError};
 
 /// A connection, and which one of the world's it is.
 pub(crate) struct Connection {

@@ -9,11 +9,11 @@ use blockferry_control::api::{
     VolumeStatus,
 };
 use blockferry_control::{ControlServer, ListenAddress};
+use blockferry_copier::fake::FakeEnd;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::handlers;
 use crate::parties::{Parties, Storage, Switch};
-use blockferry_copier::fake::FakeEnd;
 
 /// The volume's name in every test.
 pub(crate) const NAME: &str = "vol";

@@ -35,7 +35,7 @@ pub(crate) async fn describe(
 ) -> Result<VecDeque<Step>, Halt> {
     let request = Request::BlockStatus { extent: asked, one: false };
     let reply = patiently(asked, || source.request(request.clone())).await?;
-    blockferry_label::reached("controller.copy.described");
+    blockferry_label::reached("copier.described");
     match reply {
         Reply::BlockStatus(segments) => Ok(steps(asked, &segments, chunk)),
         other => Err(malformed(Side::Source, asked, &other)),
@@ -50,7 +50,7 @@ pub(crate) async fn skip(hole: Extent) -> Result<Brought, Halt> {
 /// Reads all of the extent, or nothing; what flows has its length, and may still break off.
 pub(crate) async fn read(source: &impl End, extent: Extent) -> Result<Brought, Halt> {
     let content = patiently(extent, || source.read(extent)).await?;
-    blockferry_label::reached("controller.copy.read");
+    blockferry_label::reached("copier.read");
     let pieces = match content {
         Content::Flow(flow) => vec![Piece::Flow(flow)],
         Content::Whole(Reply::Read(parts)) => pieces(extent, parts).map_err(|wrong| {
@@ -84,7 +84,7 @@ where
 /// Sends one write to its address (D2.3); gives its end once the destination has acknowledged it.
 pub(crate) async fn write(destination: &impl End, address: u64, piece: Piece) -> Result<u64, Halt> {
     let extent = Extent::between(address, address + piece.len());
-    blockferry_label::reached("controller.copy.writing");
+    blockferry_label::reached("copier.writing");
     let answer = match piece {
         Piece::Data(data) => {
             destination.request(Request::Write { offset: address, data, fua: false }).await
@@ -104,7 +104,7 @@ pub(crate) async fn write(destination: &impl End, address: u64, piece: Piece) ->
             answer
         }
     };
-    blockferry_label::reached("controller.copy.written");
+    blockferry_label::reached("copier.written");
     match answer {
         Ok(Reply::Done) => Ok(extent.end()),
         Ok(other) => Err(malformed(Side::Destination, extent, &other)),

@@ -1,5 +1,6 @@
-//! All labels. The word before the first dot says who comes there: `storage` is either side, and
-//! `path` whoever reaches a volume over a path, the switch above all.
+//! All labels. The word before the first dot says who comes there: `storage` is either side, `copier`
+//! the controller, or a destination that carries the copy, and `path` whoever reaches a volume over a
+//! path, the switch above all.
 
 /// Every label, about in the order in which a migration comes to them.
 pub const LABELS: &[&str] = &[
@@ -35,14 +36,14 @@ pub const LABELS: &[&str] = &[
     "controller.copy.opened",
     "source.claim.made",
     "source.claim.granted",
-    "controller.copy.described",
+    "copier.described",
     "source.copy.read",
-    "controller.copy.read",
-    "controller.copy.writing",
+    "copier.read",
+    "copier.writing",
     "destination.copy.begun",
     "destination.copy.written",
     "destination.copy.moved",
-    "controller.copy.written",
+    "copier.written",
     "controller.copy.complete",
     // Mirror.
     "source.lane.opened",

@@ -112,6 +112,7 @@ fn trials(flags: &Flags, setting: &Setting) -> Result<Vec<Trial>> {
         trial.switched |= flags.switched;
         trial.carried |= flags.carried;
     }
+    trials.retain(Trial::is_reachable);
     matrix::shuffle(&mut trials, flags.seed);
     Ok(trials)
 }

@@ -1,14 +1,19 @@
 //! Clients of a volume: a checked load over several connections, and single requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use blockferry_block::Extent;
-use blockferry_checker::{Load, LoadConfig, LoadHandle};
+use blockferry_checker::{Load, LoadConfig, LoadHandle, Report};
 use blockferry_device::{Device, Failure, ReadPart, Reply, Request};
 use blockferry_nbd_session::{ConnectOptions, Link, NbdUri};
 use bytes::{Bytes, BytesMut};
 
 use super::until::until;
+
+/// A request that takes longer has not just been delayed. Far above what is measured, because the
+/// machine may be busy, and below the 30 s after which a kernel's client begins to act.
+const DELAY_MAX: Duration = Duration::from_secs(20);
 
 /// Connects a client.
 ///
@@ -45,6 +50,18 @@ pub async fn moves_on(load: &LoadHandle) {
     let before = load.snapshot().operations.total();
     let answers = || load.snapshot().operations.total() - before;
     until("the load gets answers", async || (answers() >= 40).then_some(())).await;
+}
+
+/// Ends a load that gets answers: it has nothing to complain of, and saw no more than a delay.
+///
+/// # Panics
+/// When it has.
+pub async fn ends_clean(load: LoadHandle) -> Report {
+    moves_on(&load).await;
+    let report = load.stop().await;
+    assert!(report.is_clean(), "{report}");
+    assert!(report.longest_request < DELAY_MAX, "{report}");
+    report
 }
 
 /// Reads.

@@ -36,7 +36,7 @@ pub use disks::{TARGET, disk, iscsi};
 pub use files::{Scratch, allocated, compare, fill_random, sparse};
 pub use foreign::{NbdKit, QemuNbd};
 pub use guest::{Guest, check_file_system};
-pub use load::{busy, connect, load, moves_on, read, write};
+pub use load::{busy, connect, ends_clean, load, moves_on, read, write};
 pub use nbdsh::{Script, nbdsh, run_tool};
 pub use phase::Phase;
 pub use process::{Process, keeping_logs};

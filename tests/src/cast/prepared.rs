@@ -6,10 +6,11 @@ use std::process::Command;
 use blockferry_block::MIB;
 use blockferry_checker::LoadHandle;
 use blockferry_nbd_session::NbdUri;
+use serde_json::Value;
 
 use super::cluster::{Cluster, ClusterSpec, VOLUME};
 use super::files::{compare, fill_random, sparse};
-use super::load::{busy, connect, moves_on};
+use super::load::{busy, connect, ends_clean};
 use super::nbdsh::run_tool;
 
 impl ClusterSpec {
@@ -57,9 +58,7 @@ impl Cluster {
     /// # Panics
     /// When both sides differ, or the load has something to complain of.
     pub async fn ends_equal(&self, load: LoadHandle, content: impl AsyncFn() -> PathBuf) {
-        moves_on(&load).await;
-        let report = load.stop().await;
-        assert!(report.is_clean(), "{report}");
+        ends_clean(load).await;
         self.source.until(VOLUME, "nothing dirty", |status| status.dirty_bytes == 0).await;
         compare(&self.file(), &content().await).expect("the same on both sides");
         let load = busy(&self.uri(), 200).await;
@@ -73,12 +72,20 @@ impl Cluster {
     /// When it is not.
     pub async fn ends_well(&self, load: LoadHandle) {
         self.until_moved().await;
-        moves_on(&load).await;
-        let report = load.stop().await;
-        assert!(report.is_clean(), "{report}");
+        let report = ends_clean(load).await;
         let link = connect(&self.destination.uri(VOLUME)).await;
         let violations = report.journal.verify(&link).await.expect("a volume that can be read");
         assert!(violations.is_empty(), "{violations:?}");
+    }
+
+    /// The migration's last event says that it is done and nothing differed, and [`Cluster::ends_well`].
+    ///
+    /// # Panics
+    /// When it is not.
+    pub async fn is_done_well(&self, load: LoadHandle, done: &Value) {
+        assert_eq!(done["event"], "done", "{done}");
+        assert_ne!(done["digest_match"], false, "{done}");
+        self.ends_well(load).await;
     }
 
     /// Reads a whole export into a file, by another client.

@@ -9,10 +9,8 @@ use super::trial::{Blow, Fault, Party, Point, Trial};
 const CONNECTIONS: [usize; 2] = [1, 4];
 
 /// Labels that are passed again and again, and how often at least in a migration of a trial.
-const OFTEN: [(&str, u64); 11] = [
-    ("controller.copy.opened", 1),
-    ("controller.copy.complete", 1),
-    ("controller.copy.", 14),
+const OFTEN: [(&str, u64); 9] = [
+    ("copier.", 14),
     ("destination.copy.", 14),
     ("source.copy.read", 14),
     ("source.mirror.", 10),
@@ -33,6 +31,7 @@ pub fn parties(label: &str) -> &'static [Party] {
         Some("source") => &[Party::Source],
         Some("destination") => &[Party::Destination],
         Some("controller") => &[Party::Controller],
+        Some("copier") => &[Party::Controller, Party::Destination],
         Some("storage") => &[Party::Source, Party::Destination],
         _ => &[Party::Switch],
     }
@@ -43,6 +42,9 @@ const OF_A_DISK: &str = ".disk.";
 
 /// Labels that the switch comes to only with initiators of its own.
 const OF_A_PORTAL: &str = "switch.disk.";
+
+/// Labels that the destination comes to only where it carries the copy.
+const OF_A_COPIER: &str = "copier.";
 
 /// All trials: at each label a kill, a stop, and one fault of the network that the seed draws.
 pub fn matrix(seed: u64) -> Vec<Trial> {
@@ -85,6 +87,7 @@ pub fn at(label: &'static str, party: Party, time: u64, fault: Fault) -> Trial {
     let mut trial = Trial::of(party, Point::Label(label), time, fault);
     trial.told = !UNTOLD.iter().any(|untold| label.starts_with(untold));
     trial.aborted = label.contains(".abort.");
+    trial.carried = label.starts_with(OF_A_COPIER) && party == Party::Destination;
     trial.iscsi = label.contains(OF_A_DISK);
     trial.switched = label.starts_with(OF_A_PORTAL);
     if label.starts_with("storage.fence.") {

@@ -158,6 +158,13 @@ impl Trial {
         }
     }
 
+    /// Whether everybody comes to the point where it is struck: who carries no copy is no copier.
+    pub fn is_reachable(&self) -> bool {
+        let is_copier = |blow: &Blow| blow.point.name().starts_with("copier.");
+        let carries = if self.carried { Party::Destination } else { Party::Controller };
+        self.blows.iter().all(|blow| !is_copier(blow) || blow.party == carries)
+    }
+
     /// Whether relays are needed.
     pub fn has_cuts(&self) -> bool {
         !self.net && self.blows.iter().any(|blow| blow.fault.is_cut())

@@ -8,9 +8,8 @@ use tokio::sync::oneshot;
 use super::*;
 
 /// Takes writes in pieces, each of which has to be the next; answers when the last has come.
-#[derive(Default)]
 struct Pieces {
-    info: Option<DeviceInfo>,
+    info: DeviceInfo,
     taken: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -38,7 +37,7 @@ impl Drop for Sink {
 
 impl Device for Pieces {
     fn info(&self) -> &DeviceInfo {
-        self.info.as_ref().unwrap()
+        &self.info
     }
 
     fn call(&self, _request: Request) -> Answer {
@@ -59,7 +58,7 @@ impl Device for Pieces {
 }
 
 fn end() -> (LocalEnd, Arc<Mutex<Vec<u8>>>, CancellationToken) {
-    let info = Some(DeviceInfo::new(100, Features::default()));
+    let info = DeviceInfo::new(100, Features::default());
     let device = Pieces { info, taken: Arc::default() };
     let (taken, cut) = (Arc::clone(&device.taken), CancellationToken::new());
     (LocalEnd::new(Arc::new(device), cut.clone()), taken, cut)
