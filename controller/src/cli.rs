@@ -107,7 +107,7 @@ pub struct CopyArgs {
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub bandwidth: Option<u64>,
     /// The copy goes slower while the slowest hundredth of the clients' requests takes longer than this, but
-    /// never so slow that it does not end [default: 10ms].
+    /// never so slow that it does not end [default: 5ms].
     #[arg(long, value_name = "TIME", value_parser = client_p99)]
     pub client_p99: Option<Duration>,
     /// Who carries the data: this program; the destination, which then reads from the source itself;

@@ -18,7 +18,7 @@ use rate::{RATE_FREE, Rate};
 use window::Window;
 
 /// The bound where nobody names one.
-pub(super) const CLIENT_P99_DEFAULT: Duration = Duration::from_millis(10);
+pub(super) const CLIENT_P99_DEFAULT: Duration = Duration::from_millis(5);
 
 /// What is let through at once after a pause, in seconds' worth.
 const BURST: f64 = 0.02;
