@@ -214,7 +214,10 @@ const fn about(part: Part) -> &'static str {
         }
         Part::Migrate => {
             "4 KiB random writes by fio, one connection, depth 8. qemu-storage-daemon mirrors between two nbdkit servers; \
-             blockferry's client goes through the switch. Shares are of the client's IOPS in the 3 s before."
+             blockferry's client goes through the switch, and its destination has the disk flush what was copied all along, \
+             so that little is left for the *flush* at the end. With `--copier destination` the data goes over one connection \
+             instead of two; with `--client-p99 20ms` clients are let to wait longer than by default. Shares are of the \
+             client's IOPS in the 3 s before."
         }
         Part::Switch => {
             "All ways lead to one target-src. The switch runs as a user runs it, with its keeper, and without; haproxy in \
