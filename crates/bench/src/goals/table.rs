@@ -147,20 +147,15 @@ fn unloaded() -> Vec<Line> {
         let case = migrate::case("no load", place);
         let peers = [migrate::BACKGROUND, migrate::WRITE_BLOCKING];
         let target = if place == Place::Tmpfs { Target::AtMost(0.6) } else { Target::Untold };
-        lines.push(line(
-            Part::Migrate,
-            format!("{case}: time against the better of qemu's modes"),
-            cell(&case, OURS, "seconds"),
-            Against::Lowest(peers.map(|peer| cell(&case, peer, "seconds")).to_vec()),
-            target,
-        ));
-        lines.push(line(
-            Part::Migrate,
-            format!("{case}, `--copier destination`: time against the better of qemu's modes"),
-            cell(&case, CARRIED, "seconds"),
-            Against::Lowest(peers.map(|peer| cell(&case, peer, "seconds")).to_vec()),
-            target,
-        ));
+        for (system, told) in [(OURS, ""), (CARRIED, ", `--copier destination`")] {
+            lines.push(line(
+                Part::Migrate,
+                format!("{case}{told}: time against the better of qemu's modes"),
+                cell(&case, system, "seconds"),
+                Against::Lowest(peers.map(|peer| cell(&case, peer, "seconds")).to_vec()),
+                target,
+            ));
+        }
     }
     let case = migrate::case("no load", Place::Disk);
     for (what, figure) in [("the copy alone", "copy_seconds"), ("the final flush", "flush_seconds")]
